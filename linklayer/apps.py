@@ -1,0 +1,9 @@
+from django.apps import AppConfig
+
+
+class LinklayerConfig(AppConfig):
+    name = "linklayer"
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from linklayer import checks  # noqa: F401 - registers the system checks

@@ -1,0 +1,362 @@
+"""The two-tier cache (design section 5): cache-aside with single-flight, stale-while-revalidate and versions.
+
+Tier 1 is a dict in each web process (tier1.py), tier 2 is Redis (tier2.py), behind them the caller's loader. It knows
+keys and versions, not models: each app's resolver owns its key format and its loader. With Redis gone every read still
+answers, from tier 1 or the loader; with the loader failing a stale value is served while there is one.
+"""
+
+import math
+import random
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import structlog
+from django.db import DatabaseError, InterfaceError, close_old_connections, connection, transaction
+
+from linklayer import metrics, tier2
+from linklayer.errors import Unavailable, UpstreamFailed
+from linklayer.models import CacheKeyVersion, PendingForget
+from linklayer.tier1 import Entry, tier1
+from linklayer.tier2 import CacheDown, Envelope, Json
+
+logger = structlog.get_logger(__name__)
+
+Source = Literal["hit-l1", "hit-l2", "stale", "miss"]
+
+STALE_WAIT_SECONDS = 0.05  # with a stale copy in hand nobody waits longer for a fresh one
+STALE_RETRY_SECONDS = 5.0  # a copy that the loader itself called stale is asked for again after this
+SOFT_JITTER = 0.1  # lifetimes are shortened by up to this share, so that keys filled together do not end together
+POLL_SECONDS = 0.01
+REFRESHES_AT_ONCE = 2
+REFRESHES_WAITING = 1000
+PENDING_FORGETS_AT_ONCE = 1000
+LOADER_FAILED = (DatabaseError, InterfaceError, Unavailable, UpstreamFailed)
+
+
+@dataclass(frozen=True, slots=True)
+class Lifetime:
+    """Seconds since the value was read. Fresh to `soft`; to `serve_behind` served and refreshed behind the visitor;
+    to `hard` served only if its source fails. `deadline` bounds one load, and the wait for another's."""
+
+    soft_seconds: float
+    serve_behind_seconds: float
+    hard_seconds: float
+    deadline_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a loader gives. age_seconds: how old its data already is at the source; is_stale: the source failed and
+    this is an older copy, to be asked for again soon."""
+
+    version: int
+    value: Json
+    age_seconds: float = 0.0
+    is_stale: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A value and where it came from; `source` is the word that X-Cache shows."""
+
+    value: Json
+    version: int
+    age_seconds: float
+    source: Source
+
+
+class CachedReads:
+    """One kind of cached value. load: key -> Loaded, or None if there is no such thing; it may raise Unavailable,
+    UpstreamFailed or a database error, and then a stale copy is served."""
+
+    def __init__(self, namespace: str, lifetime: Lifetime, load: Callable[[str], Loaded | None]) -> None:
+        self.namespace = namespace
+        self.lifetime = lifetime
+        self._load = load
+        self._loading: dict[str, Future[Envelope | None]] = {}
+        self._loading_lock = threading.Lock()
+
+    def full_key(self, key: str) -> str:
+        return f"{self.namespace}:{key}"
+
+    def peek(self, key: str) -> Entry | None:
+        """Return what tier 1 holds, without any wait: the front door's read."""
+        return tier1.get(f"{self.namespace}:{key}")
+
+    def resolve(self, key: str) -> Found | None:
+        """Return the value, or None if there is no such thing.
+
+        Raises Unavailable if neither cache nor source can answer.
+        """
+        found = self._resolved(key)
+        metrics.cache_reads.labels(self.namespace, found.source if found else "absent").inc()
+        return found
+
+    def refresh(self, key: str) -> Found | None:
+        """Load now, whatever the caches hold, and store the result in both."""
+        since = tier1.begin()
+        return self._kept(key, self._loaded_once(key, token=None), since)
+
+    def _resolved(self, key: str) -> Found | None:
+        full_key = self.full_key(key)
+        entry = tier1.get(full_key)
+        if entry is not None:
+            age = time.time() - entry.read_at
+            return Found(entry.value, entry.version, age, "stale" if entry.is_stale else "hit-l1")
+        if tier1.is_absent(full_key):
+            return None
+        since = tier1.begin()
+        try:
+            envelope = tier2.get(full_key)
+        except CacheDown:
+            return self._from_source(key, stale=None, since=since, cache_is_up=False)
+        if envelope is None or envelope.is_outdated or self._is_past(envelope, self.lifetime.serve_behind_seconds):
+            return self._from_source(key, stale=envelope, since=since, cache_is_up=True)
+        if self._wants_refresh(envelope):
+            _refresh_behind(full_key, partial(self._refresh_if_first, key))
+        return self._kept_in_tier1(key, envelope, since, "hit-l2")
+
+    # --- loading
+
+    def _from_source(self, key: str, *, stale: Envelope | None, since: int, cache_is_up: bool) -> Found | None:
+        try:
+            envelope = self._single_flight(key, stale, cache_is_up=cache_is_up)
+        except LOADER_FAILED as error:
+            return self._stale_or_raise(key, stale, error)
+        if envelope is stale and stale is not None:
+            return _found(stale, "stale")
+        return self._kept(key, envelope, since)
+
+    def _single_flight(self, key: str, stale: Envelope | None, *, cache_is_up: bool) -> Envelope | None:
+        """Load once for all who ask at the same time: threads by a future, processes by a lock in Redis.
+
+        Returns `stale` if another is loading and a stale copy is good enough to go on with.
+        """
+        with self._loading_lock:
+            loading = self._loading.get(key)
+            if loading is None:
+                mine: Future[Envelope | None] = Future()
+                self._loading[key] = mine
+        wait_seconds = STALE_WAIT_SECONDS if stale is not None else self.lifetime.deadline_seconds
+        if loading is not None:
+            try:
+                return loading.result(timeout=wait_seconds)
+            except FutureTimeout:
+                return _stale_or_unavailable(stale)
+        try:
+            envelope = self._loaded_across_processes(key, stale, wait_seconds, cache_is_up=cache_is_up)
+        except BaseException as error:
+            mine.set_exception(error)
+            raise
+        else:
+            mine.set_result(envelope)
+            return envelope
+        finally:
+            with self._loading_lock:
+                del self._loading[key]
+
+    def _loaded_across_processes(
+        self, key: str, stale: Envelope | None, wait_seconds: float, *, cache_is_up: bool
+    ) -> Envelope | None:
+        if not cache_is_up:
+            return self._loaded_once(key, token=None)
+        full_key = self.full_key(key)
+        give_up_at = time.monotonic() + wait_seconds
+        while True:
+            try:
+                token = tier2.lock(full_key, self.lifetime.deadline_seconds * 2)
+                if token is not None:
+                    return self._loaded_once(key, token)
+                time.sleep(POLL_SECONDS)
+                envelope = tier2.get(full_key)
+            except CacheDown:
+                return self._loaded_once(key, token=None)
+            if envelope is not None and not envelope.is_outdated and not self._is_past(envelope, None):
+                return envelope
+            if time.monotonic() >= give_up_at:
+                return _stale_or_unavailable(stale)
+
+    def _loaded_once(self, key: str, token: str | None) -> Envelope | None:
+        """Call the loader and put its answer into tier 2; a dead cache only means that it is not kept there."""
+        full_key = self.full_key(key)
+        started_at, started = time.time(), time.monotonic()
+        try:
+            loaded = self._load(key)
+            if loaded is None:
+                _ignore_cache_down(lambda: tier2.delete_value(full_key))
+                return None
+            soft_seconds = STALE_RETRY_SECONDS if loaded.is_stale else self.lifetime.soft_seconds
+            read_at = started_at - loaded.age_seconds
+            fresh_for = soft_seconds * (1 - SOFT_JITTER * random.random())  # noqa: S311 - spreads load, keeps no secret
+            soft_at = started_at + fresh_for if loaded.is_stale else max(read_at + fresh_for, started_at + 1)
+            load_seconds = time.monotonic() - started
+            envelope = Envelope(loaded.version, loaded.value, read_at, soft_at, load_seconds, loaded.is_stale)
+            _ignore_cache_down(lambda: tier2.store(full_key, envelope, self.lifetime.hard_seconds))
+            return envelope
+        finally:
+            if token is not None:
+                _ignore_cache_down(lambda: tier2.unlock(full_key, token))
+
+    def _refresh_if_first(self, key: str) -> None:
+        full_key = self.full_key(key)
+        since = tier1.begin()
+        try:
+            token = tier2.lock(full_key, self.lifetime.deadline_seconds * 2)
+            if token is not None:
+                self._kept(key, self._loaded_once(key, token), since)
+        except (CacheDown, *LOADER_FAILED) as error:
+            logger.info("cache_refresh_failed", key=full_key, error=type(error).__name__)
+
+    # --- what is found
+
+    def _kept(self, key: str, envelope: Envelope | None, since: int) -> Found | None:
+        if envelope is None:
+            tier1.store_absent(self.full_key(key), since)
+            return None
+        return self._kept_in_tier1(key, envelope, since, "miss")
+
+    def _kept_in_tier1(self, key: str, envelope: Envelope, since: int, source: Source) -> Found:
+        now, clock = time.time(), time.monotonic()
+        left = envelope.soft_at - now
+        if left > 0:
+            entry = Entry(envelope.value, envelope.version, envelope.read_at, envelope.is_stale, clock, clock + left)
+            tier1.store(self.full_key(key), entry, since)
+        return _found(envelope, "stale" if envelope.is_stale or left <= 0 else source)
+
+    def _stale_or_raise(self, key: str, stale: Envelope | None, error: Exception) -> Found:
+        logger.warning("cache_source_failed", key=self.full_key(key), error=type(error).__name__)
+        if stale is not None and not self._is_past(stale, self.lifetime.hard_seconds):
+            return _found(stale, "stale")
+        entry = tier1.last_resort(self.full_key(key))
+        if entry is not None:
+            return Found(entry.value, entry.version, time.time() - entry.read_at, "stale")
+        if isinstance(error, Unavailable | UpstreamFailed):
+            raise error
+        raise Unavailable("the source does not answer") from error
+
+    def _is_past(self, envelope: Envelope, seconds: float | None) -> bool:
+        """seconds since the value was read; None: its own soft moment. A copy that is stale by the loader's word is
+        judged by that moment alone: its age says how long the source has failed, not how long we may keep it."""
+        now = time.time()
+        if seconds is None or envelope.is_stale:
+            return now >= envelope.soft_at
+        return now - envelope.read_at >= seconds
+
+    def _wants_refresh(self, envelope: Envelope) -> bool:
+        """XFetch (Vattani et al., VLDB 2015, beta 1): the slower the load, the earlier one reader starts it."""
+        early = -envelope.load_seconds * math.log(1 - random.random())  # noqa: S311 - spreads load, keeps no secret
+        return time.time() + early >= envelope.soft_at
+
+
+def _found(envelope: Envelope, source: Source) -> Found:
+    return Found(envelope.value, envelope.version, max(0.0, time.time() - envelope.read_at), source)
+
+
+def _stale_or_unavailable(stale: Envelope | None) -> Envelope:
+    if stale is None:
+        raise Unavailable("still being loaded")
+    return stale
+
+
+def _ignore_cache_down(call: Callable[[], object]) -> None:
+    try:
+        call()
+    except CacheDown:
+        logger.debug("cache_down")
+
+
+# --- refreshing behind the visitor
+
+_refreshers = ThreadPoolExecutor(REFRESHES_AT_ONCE, thread_name_prefix="cache-refresh")
+_refreshing: set[str] = set()
+
+
+def _refresh_behind(full_key: str, refresh: Callable[[], None]) -> None:
+    if full_key in _refreshing or len(_refreshing) >= REFRESHES_WAITING:
+        return
+    _refreshing.add(full_key)
+
+    def run() -> None:
+        try:
+            close_old_connections()
+            refresh()
+        except Exception:
+            logger.exception("cache_refresh_crashed", key=full_key)
+        finally:
+            connection.close()
+            _refreshing.discard(full_key)
+
+    _refreshers.submit(run)
+
+
+# --- forgetting
+
+
+def current_version(full_key: str) -> int:
+    """Return the version of a value that shows several rows. Read it before the rows: then it is never too high."""
+    held = CacheKeyVersion.objects.filter(key=full_key).values_list("version", flat=True).first()
+    return held or 0
+
+
+def forget_after_commit(full_key: str, version: int | None = None, *, keep_stale: bool = False) -> None:
+    """Outdate a cached value with the running transaction: all processes drop it once the edit is committed.
+
+    version: the row's new version; None for a value that shows several rows: its own version is then raised here.
+    keep_stale: keep the old value to be served if its source fails. If the cache cannot be told now, the pending row
+    tells it later. Raises TransactionManagementError outside of a transaction.
+    """
+    if not connection.in_atomic_block:
+        raise transaction.TransactionManagementError("forget_after_commit() belongs into the transaction of the edit")
+    if version is None:
+        version = _raised_version(full_key)
+    pending = PendingForget.objects.create(key=full_key, version=version, keep_stale=keep_stale)
+    transaction.on_commit(partial(_apply, pending), robust=True)
+
+
+def forget_now(full_key: str, *, keep_stale: bool = False) -> dict[str, bool]:
+    """Drop a value on an operator's word; returns which tiers held it: {"tier1": bool, "tier2": bool}."""
+    with transaction.atomic():
+        version = _raised_version(full_key)
+        pending = PendingForget.objects.create(key=full_key, version=version, keep_stale=keep_stale)
+    tier1_held = tier1.drop(full_key)
+    return {"tier1": tier1_held, "tier2": _apply(pending)}
+
+
+def apply_pending_forgets() -> int:
+    """Tell the cache what it missed while it was away; returns how many entries that was. Raises CacheDown."""
+    applied = 0
+    while rows := list(PendingForget.objects.order_by("id")[:PENDING_FORGETS_AT_ONCE]):
+        for row in rows:
+            tier2.forget(row.key, row.version, keep_stale=row.keep_stale)
+        PendingForget.objects.filter(pk__in=[row.pk for row in rows]).delete()
+        applied += len(rows)
+    return applied
+
+
+def _apply(pending: PendingForget) -> bool:
+    tier1.drop(pending.key)
+    try:
+        was_held = tier2.forget(pending.key, pending.version, keep_stale=pending.keep_stale)
+    except CacheDown:
+        logger.warning("cache_forget_pending", key=pending.key)
+        return False
+    PendingForget.objects.filter(pk=pending.pk).delete()
+    return was_held
+
+
+def _raised_version(full_key: str) -> int:
+    """Raise and return the version; the row lock lasts to the commit, so versions and commits have one order."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO linklayer_cachekeyversion (key, version) VALUES (%s, 1)"
+            " ON CONFLICT (key) DO UPDATE SET version = linklayer_cachekeyversion.version + 1 RETURNING version",
+            [full_key],
+        )
+        (version,) = cursor.fetchone()
+    return int(version)

@@ -1,0 +1,158 @@
+"""The edge: what a client may send, and how slowly, before any of our code sees it (design section 3).
+
+Under the uvicorn worker gunicorn's request limits do not act, so the protocol class bounds the request head in bytes,
+fields and seconds, and drops or refuses what Django's lane would misread. `read_body` bounds the body.
+"""
+
+import asyncio
+import http
+from typing import Any
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn_worker import UvicornWorker
+
+from linklayer.errors import LinkLayerError, TooLarge
+
+REQUEST_LINE_BYTES = 8 * 1024
+HEADER_FIELDS = 100
+HEADER_BYTES = 32 * 1024
+HEAD_SECONDS = 10.0
+BODY_SECONDS = 10.0
+CONNECTIONS = 10_000  # per process; idle ones included
+
+
+class RequestTimeout(LinkLayerError):
+    status, kind, title = 408, "request-timeout", "The body came too slowly"
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """uvicorn's httptools protocol with limits on the request head; a refusal closes the connection."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's own
+        super().connection_made(transport)
+        self._in_head = False
+        self._head_bytes = 0
+        self._field_bytes = 0
+        self._refusal: int | None = None
+        self._head_timer: asyncio.TimerHandle | None = None
+        if len(self.connections) > CONNECTIONS:
+            transport.close()
+            return
+        self._arm_head_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._disarm_head_timer()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEADER_BYTES + REQUEST_LINE_BYTES:
+                self._refusal = 431
+                self.send_400_response("")
+                return
+        super().data_received(data)
+        if self._in_head and self._head_timer is None and not self.transport.is_closing():
+            self._arm_head_timer()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head = True
+        self._head_bytes = 0
+        self._field_bytes = 0
+
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        if len(self.url) > REQUEST_LINE_BYTES:
+            self._refuse(414)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._field_bytes += len(name) + len(value) + 4
+        if self._field_bytes > HEADER_BYTES or len(self.headers) >= HEADER_FIELDS:
+            self._refuse(431)
+        if b"_" not in name:  # WSGI would merge X_Forwarded_For into X-Forwarded-For
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._disarm_head_timer()
+        hosts = [value for name, value in self.headers if name == b"host"]
+        if len(hosts) != 1 or not self.url.startswith((b"/", b"*")):
+            self._refuse(400)
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        status = http.HTTPStatus(self._refusal or 400)
+        if self.transport.is_closing():
+            return
+        body = b'{"type":"about:blank","title":"%s","status":%d}' % (status.phrase.encode(), status)
+        self.transport.write(
+            b"HTTP/1.1 %d %s\r\ncontent-type: application/problem+json\r\ncontent-length: %d\r\n"
+            b"connection: close\r\n\r\n%s" % (status, status.phrase.encode(), len(body), body)
+        )
+        self.transport.close()
+
+    def _refuse(self, status: int) -> None:
+        self._refusal = status
+        raise httptools.HttpParserError(http.HTTPStatus(status).phrase)
+
+    def _arm_head_timer(self) -> None:
+        self._head_timer = self.loop.call_later(HEAD_SECONDS, self._head_too_slow)
+
+    def _disarm_head_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _head_too_slow(self) -> None:
+        self._refusal = 408
+        self.send_400_response("")
+
+
+class EdgeWorker(UvicornWorker):  # type: ignore[misc] # uvicorn-worker ships no types
+    """gunicorn's worker class for the web process."""
+
+    CONFIG_KWARGS = {
+        "loop": "uvloop",
+        "http": BoundedProtocol,
+        "ws": "none",
+        "lifespan": "on",
+        "proxy_headers": False,  # one function of ours decides the client address
+        "server_header": False,
+        "access_log": False,
+    }
+
+
+async def read_body(scope: dict[str, Any], receive: Any, limit: int) -> bytes:
+    """Read the whole body before a thread is spent on it.
+
+    limit: bytes. Raises TooLarge (before reading, if Content-Length says so) and RequestTimeout after 10 s.
+    """
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit() and int(value) > limit:
+            raise TooLarge(f"at most {limit} bytes are accepted here")
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await _read(receive, limit)
+    except TimeoutError:
+        raise RequestTimeout from None
+
+
+async def _read(receive: Any, limit: int) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        size += len(message["body"])
+        if size > limit:
+            raise TooLarge(f"at most {limit} bytes are accepted here")
+        chunks.append(message["body"])
+        if not message.get("more_body", False):
+            return b"".join(chunks)
+
+
+class ClientGone(Exception):
+    """The client closed the connection before its body was complete."""

@@ -1,0 +1,132 @@
+"""The front door: answers public reads that tier 1 holds, in the event loop; hands everything else to Django.
+
+It decides nothing about content: the answer was prepared by the app's public read, from which Django's view builds its
+own. What it does not understand goes to Django. It never blocks: no ORM, no django-redis, no DNS.
+"""
+
+import time
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from django.conf import settings
+from django.http.request import split_domain_port, validate_host
+
+from linklayer import metrics, registries
+from linklayer.cache import Found
+from linklayer.public_reads import SECURITY_HEADERS, Answer, Headers, PublicRead, cache_headers, conditional
+from linklayer.tier1 import Entry, tier1
+from linklayer.visitor import VisitorFacts
+
+NOT_OURS = frozenset({b"authorization", b"content-length", b"transfer-encoding", b"expect", b"upgrade"})
+
+
+@dataclass(slots=True)
+class Prepared:
+    """What can be made ready once per cached entry: the answer and its encoded headers."""
+
+    answer: Answer
+    headers: list[tuple[bytes, bytes]]
+    expires_at: float | None
+
+
+class FrontDoor:
+    """The ASGI application of the web process."""
+
+    def __init__(self, lane: Any) -> None:
+        self._lane = lane
+        self._reads: list[PublicRead] = registries.load(settings.PUBLIC_READS)
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        if scope["type"] == "http":
+            if not await self._answered(scope, send):
+                await self._lane(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await _live(receive, send)
+
+    async def _answered(self, scope: dict[str, Any], send: Any) -> bool:
+        """Answer from tier 1; False if this request is Django's."""
+        method = scope["method"]
+        if method not in {"GET", "HEAD"} or b"%" in scope["raw_path"]:
+            return False
+        held = self._held(scope["path"])
+        if held is None:
+            return False
+        read, entry = held
+        headers = _readable_headers(scope["headers"])
+        if headers is None:
+            return False
+        prepared = entry.prepared.get(id(read)) or _prepare(read, entry)
+        if prepared.expires_at is not None and prepared.expires_at <= time.time():
+            return False
+        found = _found(entry)
+        answer, encoded = prepared.answer, prepared.headers
+        if b"if-none-match" in headers:
+            answer = conditional(answer, headers[b"if-none-match"].decode("latin-1"))
+            if answer is not prepared.answer:
+                encoded = _encoded(answer)
+        if read.shows_cache:
+            encoded = encoded + _pairs(cache_headers(found))
+        if method == "GET":
+            read.record(found, answer, VisitorFacts.from_scope(scope))
+        await send({"type": "http.response.start", "status": answer.status, "headers": encoded})
+        await send({"type": "http.response.body", "body": answer.body})
+        return True
+
+    def _held(self, path: str) -> tuple[PublicRead, Entry] | None:
+        for read in self._reads:
+            key = read.key(path)
+            if key is not None:
+                entry = read.reads.peek(key)
+                return None if entry is None else (read, entry)
+        return None
+
+
+def _readable_headers(headers: list[tuple[bytes, bytes]]) -> dict[bytes, bytes] | None:
+    """Return the headers by name, or None if one of them makes the request Django's."""
+    by_name = dict(headers)
+    if not NOT_OURS.isdisjoint(by_name) or not _is_allowed_host(by_name.get(b"host", b"")):
+        return None
+    return by_name
+
+
+@lru_cache(maxsize=1024)
+def _is_allowed_host(host: bytes) -> bool:
+    """Django's own check (HttpRequest.get_host); a refused host is answered by Django."""
+    domain, _port = split_domain_port(host.decode("latin-1"))
+    return bool(domain) and validate_host(domain, settings.ALLOWED_HOSTS)
+
+
+def _prepare(read: PublicRead, entry: Entry) -> Prepared:
+    found = _found(entry)
+    answer = read.answer(found)
+    prepared = Prepared(answer, _encoded(answer), read.expires_at(found))
+    entry.prepared[id(read)] = prepared
+    metrics.front_door_answers.labels(str(answer.status)).inc()
+    return prepared
+
+
+def _found(entry: Entry) -> Found:
+    age = time.time() - entry.read_at
+    return Found(entry.value, entry.version, age, "stale" if entry.is_stale else "hit-l1")
+
+
+def _encoded(answer: Answer) -> list[tuple[bytes, bytes]]:
+    length: Headers = () if answer.status == 304 else (("Content-Length", str(len(answer.body))),)
+    given = {name.lower() for name, _ in answer.headers}
+    common = tuple(pair for pair in SECURITY_HEADERS if pair[0].lower() not in given)
+    return _pairs((*answer.headers, *common, *length))
+
+
+def _pairs(headers: Headers) -> list[tuple[bytes, bytes]]:
+    return [(name.lower().encode(), value.encode("latin-1")) for name, value in headers]
+
+
+async def _live(receive: Any, send: Any) -> None:
+    """The lifespan: tier 1 starts to listen when the process does."""
+    await receive()
+    tier1.start()
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    tier1.stop()
+    await send({"type": "lifespan.shutdown.complete"})

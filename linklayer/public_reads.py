@@ -1,0 +1,89 @@
+"""Public reads: what the front door and Django's views both answer, from one prepared `Answer`.
+
+An app offers a `PublicRead` by dotted name (settings.PUBLIC_READS). Whatever decides status, headers and body stands
+here or in the app's `answer`, so that both lanes give the same response (design section 3, the parity test).
+"""
+
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+
+from linklayer.cache import CachedReads, Found
+from linklayer.visitor import VisitorFacts
+
+Headers = tuple[tuple[str, str], ...]
+
+# Every response of the product carries these, from either lane; a view may say something stricter.
+SECURITY_HEADERS: Headers = (
+    ("X-Content-Type-Options", "nosniff"),
+    ("X-Frame-Options", "DENY"),
+    ("Referrer-Policy", "strict-origin-when-cross-origin"),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+    *((("Strict-Transport-Security", "max-age=31536000"),) if settings.HTTPS_ONLY else ()),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A response as data. headers: in order, without Content-Length and the security headers."""
+
+    status: int
+    headers: Headers
+    body: bytes = b""
+
+    def header(self, name: str) -> str | None:
+        return next((value for key, value in self.headers if key.lower() == name.lower()), None)
+
+
+class PublicRead(Protocol):
+    """One kind of public page, found by path."""
+
+    reads: CachedReads
+    shows_cache: bool  # adds Age and X-Cache
+    open_to_keys: bool  # False: a request with an Authorization header is Django's
+
+    def key(self, path: str) -> str | None:
+        """Return the cache key that the path names ("/abc" -> "abc"), or None if it is not this read's.
+
+        Called in the event loop: no I/O.
+        """
+
+    def answer(self, found: Found) -> Answer:
+        """Return the answer to a GET without conditions. Called once per cached entry and kept beside it."""
+
+    def expires_at(self, found: Found) -> float | None:
+        """Return the moment (Unix seconds) after which the answer changes by itself, or None."""
+
+    def record(self, found: Found, answer: Answer, facts: VisitorFacts) -> None:
+        """Capture the click or view of an answered GET. Never waits, never raises."""
+
+
+def cache_headers(found: Found) -> Headers:
+    return (("Age", str(int(found.age_seconds))), ("X-Cache", found.source))
+
+
+def conditional(answer: Answer, if_none_match: str) -> Answer:
+    """Return 304 in place of a 200 whose ETag the client already has (RFC 9110, section 13.1.2, weak comparison)."""
+    etag = answer.header("ETag")
+    if answer.status != 200 or not etag or not if_none_match:
+        return answer
+    given = {tag.strip().removeprefix("W/") for tag in if_none_match.split(",")}
+    if "*" not in given and etag.removeprefix("W/") not in given:
+        return answer
+    kept = tuple((name, value) for name, value in answer.headers if name.lower() != "content-type")
+    return replace(answer, status=304, headers=kept, body=b"")
+
+
+def django_response(request: HttpRequest, read: PublicRead, found: Found) -> HttpResponse:
+    """Return the answer through Django and record it: the slow twin of the front door."""
+    plain = read.answer(found)
+    answer = conditional(plain, request.headers.get("If-None-Match", ""))
+    if request.method == "GET":
+        read.record(found, answer, VisitorFacts.from_request(request))
+    response = HttpResponse(answer.body, status=answer.status)
+    del response.headers["Content-Type"]
+    for name, value in (*answer.headers, *(cache_headers(found) if read.shows_cache else ())):
+        response.headers[name] = value
+    return response

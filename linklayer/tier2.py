@@ -1,0 +1,208 @@
+"""Tier 2: Redis through django-redis, one string per key, versions compared where the value lies.
+
+Form of a value: `<20-digit version>|<json>`; with `!` in place of `|` the value is outdated: older than the version in
+front of it, kept only to be served if its source fails; an empty JSON is a forget marker. Every call either answers or
+raises CacheDown within 100 ms. Never a pickle, never KEYS, never a pattern.
+"""
+
+import json
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, TypeVar
+
+import structlog
+from django.core.cache import caches
+from django.db import connection
+from django_redis import get_redis_connection
+from django_redis.exceptions import ConnectionInterrupted
+from django_redis.serializers.base import BaseSerializer
+from redis.exceptions import RedisError
+
+from linklayer import metrics
+from linklayer.breaker import Breaker, Open
+
+logger = structlog.get_logger(__name__)
+
+T = TypeVar("T")
+Json = Any  # what json.loads gives: the apps' resolvers know their own shapes
+
+ALIAS = "reads"
+FORGET_CHANNEL_SUFFIX = "forgotten"
+MARKER_MILLISECONDS = 60_000  # longer than the longest read: a slow reader cannot put an old value back
+LOCK_PREFIX = "lock:"
+
+# KEYS[1] key; ARGV[1] 20-digit version, ARGV[2] json, ARGV[3] lifetime in ms. 20-digit texts compare as numbers.
+_STORE = """
+local held = redis.call('GETRANGE', KEYS[1], 0, 19)
+if #held == 20 and held > ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[1] .. '|' .. ARGV[2], 'PX', ARGV[3])
+return 1
+"""
+
+# KEYS[1] key; ARGV[1] 20-digit version, ARGV[2] marker lifetime in ms, ARGV[3] '1' to keep the value as outdated,
+# ARGV[4] channel, ARGV[5] message. Returns 1 if a value was dropped or outdated.
+_FORGET = """
+local held = redis.call('GET', KEYS[1])
+local found = 0
+if not (held and string.sub(held, 1, 20) >= ARGV[1] and string.sub(held, 21, 21) == '|') then
+  if held and #held > 21 then found = 1 end
+  if found == 1 and ARGV[3] == '1' then
+    redis.call('SET', KEYS[1], ARGV[1] .. '!' .. string.sub(held, 22), 'KEEPTTL')
+  elseif not (held and string.sub(held, 1, 20) > ARGV[1]) then
+    redis.call('SET', KEYS[1], ARGV[1] .. '!', 'PX', ARGV[2])
+  end
+end
+redis.call('PUBLISH', ARGV[4], ARGV[5])
+return found
+"""
+
+_DELETE_VALUE = "if redis.call('STRLEN', KEYS[1]) > 21 then return redis.call('DEL', KEYS[1]) end return 0"
+_UNLOCK = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
+
+
+class CacheDown(Exception):
+    """Redis does not answer, or the breaker is open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A value as tier 2 holds it. Times in Unix seconds; `read_at` is when its data was true at its source."""
+
+    version: int
+    value: Json
+    read_at: float
+    soft_at: float
+    load_seconds: float
+    is_stale: bool = False  # the loader itself could only offer an old copy
+    is_outdated: bool = False  # an edit came after it
+
+    def to_json(self) -> str:
+        facts = [self.value, self.read_at, self.soft_at, self.load_seconds, self.is_stale]
+        return json.dumps(facts, separators=(",", ":"))
+
+
+class EnvelopeSerializer(BaseSerializer):  # type: ignore[misc] # django-redis ships no types
+    """Envelope <-> bytes, so that every Django cache call sees what the front door and Lua see."""
+
+    def dumps(self, value: Envelope) -> bytes:
+        separator = "!" if value.is_outdated else "|"
+        return f"{value.version:020d}{separator}{value.to_json()}".encode()
+
+    def loads(self, value: bytes) -> Envelope | None:
+        """Return None for a forget marker. Raises ValueError for anything that is not an envelope."""
+        return decode(value)
+
+
+def decode(raw: bytes) -> Envelope | None:
+    """Read the stored form. Returns None for a forget marker; raises ValueError if it is corrupt."""
+    version, separator, body = raw[:20], raw[20:21], raw[21:]
+    if not version.isdigit() or len(version) != 20 or separator not in {b"|", b"!"}:
+        raise ValueError("not an envelope")
+    if not body:
+        return None
+    try:
+        value, read_at, soft_at, load_seconds, is_stale = json.loads(body)
+        return Envelope(
+            int(version), value, float(read_at), float(soft_at), float(load_seconds), bool(is_stale), separator == b"!"
+        )
+    except (TypeError, RecursionError) as error:
+        raise ValueError("not an envelope") from error
+
+
+def get(key: str) -> Envelope | None:
+    """Return the value, or None if there is none, only a marker, or a corrupt one (which is deleted and counted)."""
+    try:
+        envelope = _guarded(lambda: caches[ALIAS].get(key))
+        if envelope is None or isinstance(envelope, Envelope):
+            return envelope
+        raise ValueError("not an envelope")  # noqa: TRY301 - django-redis reads a bare number itself
+    except ValueError:
+        metrics.cache_corrupt.inc()
+        logger.warning("cache_value_corrupt", key=key)
+        _guarded(lambda: caches[ALIAS].delete(key))
+        return None
+
+
+def store(key: str, envelope: Envelope, lifetime_seconds: float) -> bool:
+    """Store unless a newer version or marker is there; says whether it was stored."""
+    arguments = (f"{envelope.version:020d}", envelope.to_json(), int(lifetime_seconds * 1000))
+    return bool(_guarded(lambda: _connection().eval(_STORE, 1, made_key(key), *arguments)))
+
+
+def forget(key: str, version: int, *, keep_stale: bool) -> bool:
+    """Refuse all versions before this one from now on and tell every process; says whether a value was there."""
+    arguments = (f"{version:020d}", MARKER_MILLISECONDS, "1" if keep_stale else "0", forget_channel(), key)
+    return bool(_guarded(lambda: _connection().eval(_FORGET, 1, made_key(key), *arguments)))
+
+
+def drop(key: str) -> bool:
+    """Delete the value whatever its version and tell every process; says whether one was there."""
+
+    def dropped() -> bool:
+        with _connection().pipeline() as pipe:
+            pipe.delete(made_key(key))
+            pipe.publish(forget_channel(), key)
+            return bool(pipe.execute()[0])
+
+    return _guarded(dropped)
+
+
+def delete_value(key: str) -> None:
+    """Delete what is held of a thing that is no more; a forget marker stays."""
+    _guarded(lambda: _connection().eval(_DELETE_VALUE, 1, made_key(key)))
+
+
+def lock(key: str, seconds: float) -> str | None:
+    """Take the right to load the key, for at most `seconds`; returns the token, or None if another process has it."""
+    token = secrets.token_hex(8)
+    taken = _guarded(lambda: _connection().set(made_key(LOCK_PREFIX + key), token, nx=True, px=int(seconds * 1000)))
+    return token if taken else None
+
+
+def unlock(key: str, token: str) -> None:
+    _guarded(lambda: _connection().eval(_UNLOCK, 1, made_key(LOCK_PREFIX + key), token))
+
+
+def answers() -> None:
+    """Raise CacheDown if Redis does not answer."""
+    _guarded(lambda: _connection().ping())
+
+
+def made_key(key: str) -> str:
+    return str(caches[ALIAS].make_key(key))
+
+
+@lru_cache(maxsize=1)
+def forget_channel() -> str:
+    return made_key(FORGET_CHANNEL_SUFFIX)
+
+
+def _connection() -> Any:
+    return get_redis_connection(ALIAS)
+
+
+def _guarded(call: Callable[[], T]) -> T:
+    try:
+        breaker.check()
+        return call()
+    except Open:
+        raise CacheDown from None
+    except (RedisError, ConnectionInterrupted, OSError) as error:
+        metrics.cache_errors.inc()
+        breaker.failed()
+        raise CacheDown from error
+
+
+def _catch_up() -> None:
+    from linklayer.cache import apply_pending_forgets
+
+    try:
+        apply_pending_forgets()
+    finally:
+        connection.close()  # the probing thread ends here
+
+
+breaker = Breaker(probe=answers, before_close=_catch_up)
+metrics.cache_breaker_open.set_function(lambda: float(breaker.is_open))

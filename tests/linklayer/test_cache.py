@@ -1,0 +1,335 @@
+"""The two-tier cache on a real Valkey and PostgreSQL."""
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from django.core.cache import caches
+from django.db import OperationalError, transaction
+
+from linklayer import tier2
+from linklayer.cache import (
+    CachedReads,
+    Lifetime,
+    Loaded,
+    apply_pending_forgets,
+    current_version,
+    forget_after_commit,
+    forget_now,
+)
+from linklayer.errors import Unavailable
+from linklayer.models import PendingForget
+from linklayer.tier1 import Entry, Tier1
+from linklayer.tier2 import Envelope
+from tests.servers.running import RunningServer
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+LIFETIME = Lifetime(soft_seconds=60, serve_behind_seconds=120, hard_seconds=600, deadline_seconds=1)
+
+
+class Source:
+    """A loader that counts; `value` is what it gives, `error` what it raises instead."""
+
+    def __init__(self, value: object = "first", version: int = 1) -> None:
+        self.value, self.version = value, version
+        self.error: Exception | None = None
+        self.loads = 0
+        self.seconds = 0.0
+        self._lock = threading.Lock()
+
+    def load(self, _key: str) -> Loaded | None:
+        with self._lock:
+            self.loads += 1
+        time.sleep(self.seconds)
+        if self.error is not None:
+            raise self.error
+        return None if self.value is None else Loaded(self.version, self.value)
+
+
+@pytest.fixture
+def source() -> Source:
+    return Source()
+
+
+@pytest.fixture
+def reads(source: Source) -> CachedReads:
+    return CachedReads("test", LIFETIME, source.load)
+
+
+@pytest.fixture
+def closed_breaker() -> Iterator[None]:
+    """Leave the breaker as it was found: closed."""
+    yield
+    deadline = time.monotonic() + 15
+    while tier2.breaker.is_open and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not tier2.breaker.is_open
+
+
+def test_a_second_read_comes_from_tier_2(reads: CachedReads, source: Source) -> None:
+    first, second = reads.resolve("a"), reads.resolve("a")
+    assert first is not None
+    assert second is not None
+    assert (first.source, second.source, second.value, source.loads) == ("miss", "hit-l2", "first", 1)
+
+
+def test_what_is_not_there_leaves_nothing_in_tier_2(reads: CachedReads, source: Source) -> None:
+    source.value = None
+    assert reads.resolve("nothing") is None
+    assert caches["reads"].get("test:nothing") is None
+
+
+def test_many_cold_readers_load_once(reads: CachedReads, source: Source) -> None:
+    source.seconds = 0.1
+    with ThreadPoolExecutor(40) as pool:
+        found = list(pool.map(lambda _: reads.resolve("cold"), range(40)))
+    assert source.loads == 1
+    assert {item.value for item in found if item} == {"first"}
+
+
+def test_two_processes_load_once(source: Source) -> None:
+    """Two CachedReads share nothing but Redis, as two processes do."""
+    source.seconds = 0.1
+    both = [CachedReads("test", LIFETIME, source.load) for _ in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda reads: reads.resolve("cold"), both))
+    assert source.loads == 1
+    assert [item.value for item in found if item] == ["first", "first"]
+
+
+def test_an_edit_is_seen_by_the_next_read(reads: CachedReads, source: Source) -> None:
+    reads.resolve("a")
+    source.value, source.version = "second", 2
+    with transaction.atomic():
+        forget_after_commit("test:a", 2)
+    found = reads.resolve("a")
+    assert found is not None
+    assert found.value == "second"
+    assert not PendingForget.objects.exists()
+
+
+def test_a_rolled_back_edit_forgets_nothing(reads: CachedReads, source: Source) -> None:
+    reads.resolve("a")
+    with transaction.atomic():
+        forget_after_commit("test:a", 2)
+        transaction.set_rollback(True)
+    reads.resolve("a")
+    assert source.loads == 1
+
+
+def test_a_slow_reader_cannot_put_an_old_value_back(reads: CachedReads) -> None:
+    reads.resolve("a")
+    tier2.forget("test:a", 2, keep_stale=False)
+    now = time.time()
+    assert not tier2.store("test:a", Envelope(1, "old", now, now + 60, 0.0), 60)
+    assert tier2.store("test:a", Envelope(2, "new", now, now + 60, 0.0), 60)
+
+
+def test_an_outdated_value_is_kept_and_served_when_its_source_fails(reads: CachedReads, source: Source) -> None:
+    reads.resolve("a")
+    with transaction.atomic():
+        forget_after_commit("test:a", 2, keep_stale=True)
+    source.error = OperationalError()
+    found = reads.resolve("a")
+    assert found is not None
+    assert (found.value, found.source) == ("first", "stale")
+
+
+def test_an_outdated_value_is_not_served_when_its_source_answers(reads: CachedReads, source: Source) -> None:
+    reads.resolve("a")
+    tier2.forget("test:a", 2, keep_stale=True)
+    source.value, source.version = "second", 2
+    found = reads.resolve("a")
+    assert found is not None
+    assert (found.value, found.source) == ("second", "miss")
+
+
+def test_without_any_copy_a_failing_source_is_unavailable(reads: CachedReads, source: Source) -> None:
+    source.error = OperationalError()
+    with pytest.raises(Unavailable):
+        reads.resolve("a")
+
+
+def test_past_its_soft_life_a_value_is_served_and_refreshed_behind(source: Source) -> None:
+    reads = CachedReads("test", Lifetime(0.05, 60, 600, 1), source.load)
+    reads.resolve("a")
+    now = time.time()
+    tier2.store("test:a", Envelope(1, "first", now - 10, now - 5, 0.0), 600)
+    source.value = "second"
+    found = reads.resolve("a")
+    assert found is not None
+    assert (found.value, found.source) == ("first", "stale")
+    deadline = time.monotonic() + 5
+    while source.loads < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert source.loads == 2
+
+
+@pytest.mark.parametrize(
+    "corrupt", [b"garbage", b"12", b"00000000000000000001|{", b"0000000000000000000x|[]", b"\xff" * 30]
+)
+def test_a_corrupt_value_is_a_miss_and_is_deleted(corrupt: bytes, reads: CachedReads, source: Source) -> None:
+    from django_redis import get_redis_connection
+
+    get_redis_connection("reads").set(tier2.made_key("test:a"), corrupt)
+    found = reads.resolve("a")
+    assert found is not None
+    assert (found.source, source.loads) == ("miss", 1)
+
+
+def test_without_redis_every_read_still_answers(
+    reads: CachedReads, source: Source, cache_server: RunningServer, closed_breaker: None
+) -> None:
+    cache_server.stop()
+    try:
+        found = [reads.resolve(f"key-{number}") for number in range(10)]
+        assert all(item is not None and item.value == "first" for item in found)
+        assert tier2.breaker.is_open
+    finally:
+        cache_server.start()
+
+
+def test_a_frozen_redis_costs_three_timeouts_and_no_more(
+    reads: CachedReads, cache_server: RunningServer, closed_breaker: None
+) -> None:
+    cache_server.freeze()
+    try:
+        for number in range(5):
+            reads.resolve(f"key-{number}")
+        assert tier2.breaker.is_open
+    finally:
+        cache_server.thaw()
+
+
+def test_an_edit_during_an_outage_is_applied_before_the_cache_is_trusted_again(
+    reads: CachedReads, source: Source, cache_server: RunningServer, closed_breaker: None
+) -> None:
+    reads.resolve("a")
+    cache_server.freeze()
+    try:
+        with transaction.atomic():
+            forget_after_commit("test:a", 2)
+        source.value, source.version = "second", 2
+        while not tier2.breaker.is_open:
+            reads.resolve("b")
+        assert PendingForget.objects.count() == 1
+    finally:
+        cache_server.thaw()
+    deadline = time.monotonic() + 15
+    while tier2.breaker.is_open and time.monotonic() < deadline:
+        time.sleep(0.02)
+    found = reads.resolve("a")
+    assert found is not None
+    assert found.value == "second"
+    assert not PendingForget.objects.exists()
+
+
+def test_pending_forgets_are_applied_and_removed(reads: CachedReads, source: Source) -> None:
+    reads.resolve("a")
+    PendingForget.objects.create(key="test:a", version=2)
+    assert apply_pending_forgets() == 1
+    reads.resolve("a")
+    assert (source.loads, PendingForget.objects.count()) == (2, 0)
+
+
+def test_versions_of_a_value_of_many_rows_follow_the_order_of_commits() -> None:
+    for _ in range(3):
+        with transaction.atomic():
+            forget_after_commit("test:many")
+    assert current_version("test:many") == 3
+
+
+def test_forgetting_outside_of_a_transaction_is_an_error() -> None:
+    with pytest.raises(transaction.TransactionManagementError):
+        forget_after_commit("test:a", 2)
+
+
+def test_an_operator_is_told_which_tiers_held_a_value(reads: CachedReads, source: Source) -> None:
+    source.version = current_version("test:a")
+    reads.resolve("a")
+    assert forget_now("test:a") == {"tier1": False, "tier2": True}
+    assert forget_now("test:a") == {"tier1": False, "tier2": False}
+
+
+class TestTier1:
+    @pytest.fixture
+    def tier(self) -> Tier1:
+        """A tier that believes it hears its heartbeat; the listener has tests of its own."""
+        tier = Tier1(max_entries=3)
+        tier.is_started = tier.is_trusted = True
+        return tier
+
+    @staticmethod
+    def entry(value: str = "v") -> Entry:
+        now = time.monotonic()
+        return Entry(value, 1, time.time(), False, now, now + 60)
+
+    def test_a_store_that_began_before_a_drop_is_dropped(self, tier: Tier1) -> None:
+        since = tier.begin()
+        tier.drop("a")
+        tier.store("a", self.entry(), since)
+        assert tier.get("a") is None
+
+    def test_it_never_holds_more_than_its_bound_and_keeps_what_is_used(self, tier: Tier1) -> None:
+        tier.store("hot", self.entry(), tier.begin())
+        for number in range(20):
+            tier.get("hot")
+            tier.store(f"cold-{number}", self.entry(), tier.begin())
+        assert len(tier) == 3
+        assert tier.get("hot") is not None
+
+    def test_a_flushed_entry_is_only_a_last_resort(self, tier: Tier1) -> None:
+        tier.store("a", self.entry(), tier.begin())
+        tier.flush()
+        assert tier.get("a") is None
+        assert tier.last_resort("a") is not None
+
+    def test_a_dropped_entry_is_no_last_resort(self, tier: Tier1) -> None:
+        tier.store("a", self.entry(), tier.begin())
+        tier.drop("a")
+        assert tier.last_resort("a") is None
+
+    def test_without_its_heartbeat_an_entry_lives_two_seconds_at_most(self, tier: Tier1) -> None:
+        tier.is_trusted = False
+        entry = self.entry()
+        tier.store("a", entry, tier.begin())
+        assert entry.live_until - entry.stored_at <= 2.0
+
+
+@pytest.fixture
+def listening_tier() -> Iterator[Tier1]:
+    tier = Tier1(max_entries=10)
+    tier.start()
+    deadline = time.monotonic() + 10
+    while not tier.is_trusted and time.monotonic() < deadline:
+        time.sleep(0.01)
+    yield tier
+    tier.stop()
+
+
+def test_a_process_hears_of_an_edit_elsewhere(listening_tier: Tier1) -> None:
+    tier, deadline = listening_tier, time.monotonic() + 5
+    tier.store("test:a", TestTier1.entry(), tier.begin())
+    assert tier.get("test:a") is not None
+    tier2.forget("test:a", 2, keep_stale=False)
+    while tier.get("test:a") is not None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert tier.get("test:a") is None
+
+
+def test_a_lost_connection_flushes_tier_1(
+    listening_tier: Tier1, cache_server: RunningServer, closed_breaker: None
+) -> None:
+    tier, deadline = listening_tier, time.monotonic() + 10
+    tier.store("test:a", TestTier1.entry(), tier.begin())
+    cache_server.freeze()
+    try:
+        while tier.is_trusted and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert tier.get("test:a") is None
+        assert not tier.is_trusted
+    finally:
+        cache_server.thaw()
