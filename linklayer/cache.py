@@ -118,7 +118,7 @@ class CachedReads:
             return self._from_source(key, stale=None, since=since, cache_is_up=False)
         if envelope is None or envelope.is_outdated or self._is_past(envelope, self.lifetime.serve_behind_seconds):
             return self._from_source(key, stale=envelope, since=since, cache_is_up=True)
-        if self._wants_refresh(envelope):
+        if not is_fresh(envelope):
             _refresh_behind(full_key, partial(self._refresh_if_first, key))
         return self._kept_in_tier1(key, envelope, since, "hit-l2")
 
@@ -248,10 +248,14 @@ class CachedReads:
             return now >= envelope.soft_at
         return now - envelope.read_at >= seconds
 
-    def _wants_refresh(self, envelope: Envelope) -> bool:
-        """XFetch (Vattani et al., VLDB 2015, beta 1): the slower the load, the earlier one reader starts it."""
-        early = -envelope.load_seconds * math.log(1 - random.random())  # noqa: S311 - spreads load, keeps no secret
-        return time.time() + early >= envelope.soft_at
+
+def is_fresh(envelope: Envelope) -> bool:
+    """Tell whether a value may be served and nobody need refresh it.
+
+    XFetch (Vattani et al., VLDB 2015, beta 1): the slower the load, the earlier one reader says no.
+    """
+    early = -envelope.load_seconds * math.log(1 - random.random())  # noqa: S311 - spreads load, keeps no secret
+    return not envelope.is_outdated and time.time() + early < envelope.soft_at
 
 
 def _found(envelope: Envelope, source: Source) -> Found:

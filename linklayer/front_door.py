@@ -1,4 +1,4 @@
-"""The front door: answers public reads that tier 1 holds, in the event loop; hands everything else to Django.
+"""The front door: answers public reads that the cache holds, in the event loop; hands everything else to Django.
 
 It decides nothing about content: the answer was prepared by the app's public read, from which Django's view builds its
 own. What it does not understand goes to Django. It never blocks: no ORM, no django-redis, no DNS.
@@ -13,7 +13,8 @@ from django.conf import settings
 from django.http.request import split_domain_port, validate_host
 
 from linklayer import metrics, registries
-from linklayer.cache import Found
+from linklayer.cache import Found, Source
+from linklayer.loop_reads import LoopReads
 from linklayer.public_reads import SECURITY_HEADERS, Answer, Headers, PublicRead, cache_headers, conditional
 from linklayer.tier1 import Entry, tier1
 from linklayer.visitor import VisitorFacts
@@ -36,50 +37,61 @@ class FrontDoor:
     def __init__(self, lane: Any) -> None:
         self._lane = lane
         self._reads: list[PublicRead] = registries.load(settings.PUBLIC_READS)
+        self._loop_reads = LoopReads()
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] == "http":
             if not await self._answered(scope, send):
                 await self._lane(scope, receive, send)
         elif scope["type"] == "lifespan":
-            await _live(receive, send)
+            await self._live(receive, send)
 
     async def _answered(self, scope: dict[str, Any], send: Any) -> bool:
-        """Answer from tier 1; False if this request is Django's."""
-        method = scope["method"]
-        if method not in {"GET", "HEAD"} or b"%" in scope["raw_path"]:
+        """Answer from the cache; False if this request is Django's."""
+        asked = self._asked(scope)
+        headers = _readable_headers(scope["headers"]) if asked is not None else None
+        if asked is None or headers is None:
             return False
-        held = self._held(scope["path"])
-        if held is None:
-            return False
-        read, entry = held
-        headers = _readable_headers(scope["headers"])
-        if headers is None:
+        read, key = asked
+        source: Source = "hit-l1"
+        entry = read.reads.peek(key)
+        if entry is None:
+            source = "hit-l2"
+            entry = await self._loop_reads.entry(read.reads, key)
+        if entry is None:
             return False
         prepared = entry.prepared.get(id(read)) or _prepare(read, entry)
         if prepared.expires_at is not None and prepared.expires_at <= time.time():
             return False
-        found = _found(entry)
-        answer, encoded = prepared.answer, prepared.headers
-        if b"if-none-match" in headers:
-            answer = conditional(answer, headers[b"if-none-match"].decode("latin-1"))
-            if answer is not prepared.answer:
-                encoded = _encoded(answer)
+        found = _found(entry, source)
+        answer, encoded = _conditional(prepared, headers)
         if read.shows_cache:
             encoded = encoded + _pairs(cache_headers(found))
-        if method == "GET":
+        if scope["method"] == "GET":
             read.record(found, answer, VisitorFacts.from_scope(scope))
         await send({"type": "http.response.start", "status": answer.status, "headers": encoded})
         await send({"type": "http.response.body", "body": answer.body})
         return True
 
-    def _held(self, path: str) -> tuple[PublicRead, Entry] | None:
+    def _asked(self, scope: dict[str, Any]) -> tuple[PublicRead, str] | None:
+        """Return whose page is asked for, and its cache key."""
+        if scope["method"] not in {"GET", "HEAD"} or b"%" in scope["raw_path"]:
+            return None
         for read in self._reads:
-            key = read.key(path)
+            key = read.key(scope["path"])
             if key is not None:
-                entry = read.reads.peek(key)
-                return None if entry is None else (read, entry)
+                return read, key
         return None
+
+    async def _live(self, receive: Any, send: Any) -> None:
+        """The lifespan: tier 1 listens for as long as the process serves."""
+        await receive()
+        tier1.start()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        tier1.stop()
+        await self._loop_reads.close()
+        await send({"type": "lifespan.shutdown.complete"})
 
 
 def _readable_headers(headers: list[tuple[bytes, bytes]]) -> dict[bytes, bytes] | None:
@@ -97,8 +109,15 @@ def _is_allowed_host(host: bytes) -> bool:
     return bool(domain) and validate_host(domain, settings.ALLOWED_HOSTS)
 
 
+def _conditional(prepared: Prepared, headers: dict[bytes, bytes]) -> tuple[Answer, list[tuple[bytes, bytes]]]:
+    if b"if-none-match" not in headers:
+        return prepared.answer, prepared.headers
+    answer = conditional(prepared.answer, headers[b"if-none-match"].decode("latin-1"))
+    return answer, prepared.headers if answer is prepared.answer else _encoded(answer)
+
+
 def _prepare(read: PublicRead, entry: Entry) -> Prepared:
-    found = _found(entry)
+    found = _found(entry, "hit-l1")
     answer = read.answer(found)
     prepared = Prepared(answer, _encoded(answer), read.expires_at(found))
     entry.prepared[id(read)] = prepared
@@ -106,9 +125,9 @@ def _prepare(read: PublicRead, entry: Entry) -> Prepared:
     return prepared
 
 
-def _found(entry: Entry) -> Found:
+def _found(entry: Entry, source: Source) -> Found:
     age = time.time() - entry.read_at
-    return Found(entry.value, entry.version, age, "stale" if entry.is_stale else "hit-l1")
+    return Found(entry.value, entry.version, age, "stale" if entry.is_stale else source)
 
 
 def _encoded(answer: Answer) -> list[tuple[bytes, bytes]]:
@@ -120,13 +139,3 @@ def _encoded(answer: Answer) -> list[tuple[bytes, bytes]]:
 
 def _pairs(headers: Headers) -> list[tuple[bytes, bytes]]:
     return [(name.lower().encode(), value.encode("latin-1")) for name, value in headers]
-
-
-async def _live(receive: Any, send: Any) -> None:
-    """The lifespan: tier 1 starts to listen when the process does."""
-    await receive()
-    tier1.start()
-    await send({"type": "lifespan.startup.complete"})
-    await receive()
-    tier1.stop()
-    await send({"type": "lifespan.shutdown.complete"})

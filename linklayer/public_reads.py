@@ -42,7 +42,6 @@ class PublicRead(Protocol):
 
     reads: CachedReads
     shows_cache: bool  # adds Age and X-Cache
-    open_to_keys: bool  # False: a request with an Authorization header is Django's
 
     def key(self, path: str) -> str | None:
         """Return the cache key that the path names ("/abc" -> "abc"), or None if it is not this read's.

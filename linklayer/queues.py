@@ -88,7 +88,7 @@ def publish_event(event_type: str, event_id: int, body: bytes) -> None:
 
 
 class _Pause:
-    """After a failed publish, refuse at once for a second: callers in threads must not queue up behind a dead broker."""
+    """After a failed publish, refuse at once for a second: threads must not queue up behind a dead broker."""
 
     SECONDS = 1.0
 

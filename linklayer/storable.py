@@ -1,8 +1,9 @@
-"""Foreign values made fit for PostgreSQL and JSON: text takes neither NUL nor lone surrogates, JSON no bytes or dates."""
+"""Foreign values made fit for PostgreSQL and JSON: no NUL, no lone surrogates, no bytes, no dates, no NaN."""
 
-import datetime
+import math
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
@@ -27,19 +28,16 @@ def storable(value: Any, depth: int = 0) -> Any:
 
     Cut to 16 levels, 200 items a level and 4,096 characters a text: headers are foreign, their size is not ours.
     """
-    if value is None or isinstance(value, bool | int):
+    if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
-    if isinstance(value, float):
-        return value if value == value and abs(value) != float("inf") else str(value)  # noqa: PLR0124 - NaN
     if isinstance(value, bytes | bytearray | memoryview):
         return shown_text(bytes(value))
-    if isinstance(value, datetime.datetime):
-        return value.isoformat()
     if depth < MAX_DEPTH and isinstance(value, Mapping):
         return {storable_text(str(key))[:MAX_TEXT]: storable(held, depth + 1) for key, held in _some(value.items())}
     if depth < MAX_DEPTH and isinstance(value, list | tuple):
         return [storable(held, depth + 1) for held in _some(value)]
-    return storable_text(str(value))[:MAX_TEXT]
+    text = value.isoformat() if isinstance(value, datetime) else str(value)
+    return storable_text(text)[:MAX_TEXT]
 
 
 def _some(items: Any) -> list[Any]:

@@ -1,0 +1,31 @@
+"""gunicorn's settings for web and, with `-k gthread linklayer.wsgi:application`, for desk."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import multiprocess
+
+_embedded = os.environ.get("LINKLAYER_EMBEDDED") == "1"
+_port = os.environ.get("PORT") or "3000"
+_shared_memory = Path("/dev/shm")
+
+wsgi_app = "linklayer.asgi:application"
+worker_class = "linklayer.edge.EdgeWorker"
+bind = [f"{host}:{_port}" for host in (os.environ.get("BIND") or "0.0.0.0").split(",")]
+workers = int(os.environ.get("WEB_CONCURRENCY") or os.cpu_count() or 1)
+# Longer than the idle time of the proxies before us: they, not we, close a connection that both hold open.
+keepalive = 75
+timeout = 30  # a heartbeat, not a limit on requests
+graceful_timeout = 1 if _embedded else 25
+accesslog = None
+# Heartbeats on a slow disk would stall the workers.
+worker_tmp_dir = str(_shared_memory) if os.access(_shared_memory, os.W_OK) else None
+# A socket in the home folder, which a second gunicorn of the same user would take over.
+control_socket_disable = True
+
+
+def child_exit(_server: Any, worker: Any) -> None:
+    """Drop the gauges of a worker that is gone."""
+    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]  # untyped in prometheus_client

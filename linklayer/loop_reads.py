@@ -1,0 +1,91 @@
+"""Tier 2 as the event loop reads it: the same keys and envelopes by `redis.asyncio`, never blocking.
+
+All lookups of one loop tick share one MGET, equal keys share one place in it. A Redis that does not answer within
+100 ms counts against the breaker, and the request goes to Django, which knows the ways round.
+"""
+
+import asyncio
+import time
+
+import structlog
+from django.conf import settings
+from redis import asyncio as redis_asyncio
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from linklayer import metrics, tier2
+from linklayer.cache import CachedReads, is_fresh
+from linklayer.tier1 import Entry, tier1
+from linklayer.tier2 import Envelope
+
+logger = structlog.get_logger(__name__)
+
+TIMEOUT_SECONDS = 0.1
+CONNECTIONS = 4
+
+
+class LoopReads:
+    """One per event loop."""
+
+    def __init__(self) -> None:
+        self._client = redis_asyncio.Redis.from_url(
+            settings.REDIS_URL,
+            socket_timeout=TIMEOUT_SECONDS,
+            socket_connect_timeout=TIMEOUT_SECONDS,
+            max_connections=CONNECTIONS,
+            retry=Retry(NoBackoff(), 0),
+        )
+        self._waiting: dict[str, asyncio.Future[bytes | None]] = {}
+
+    async def entry(self, reads: CachedReads, key: str) -> Entry | None:
+        """Return a fresh value of tier 2, now also kept in tier 1; None if Django has to look."""
+        full_key = reads.full_key(key)
+        if tier2.breaker.is_open or tier1.is_absent(full_key):
+            return None
+        since = tier1.begin()
+        try:
+            raw = await self._get(tier2.made_key(full_key))
+            envelope = tier2.decode(raw) if raw is not None else None
+        except (RedisError, OSError) as error:
+            metrics.cache_errors.inc()
+            logger.info("cache_loop_read_failed", error=type(error).__name__)
+            tier2.breaker.failed()
+            return None
+        except ValueError:
+            return None  # corrupt: Django's lane deletes and counts it
+        if envelope is None or not is_fresh(envelope):
+            return None
+        return _kept(full_key, envelope, since)
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def _get(self, made_key: str) -> bytes | None:
+        future = self._waiting.get(made_key)
+        if future is None:
+            loop = asyncio.get_running_loop()
+            future = loop.create_future()
+            if not self._waiting:
+                loop.call_soon(lambda: loop.create_task(self._fetch()))
+            self._waiting[made_key] = future
+        return await asyncio.shield(future)  # one visitor who leaves takes nothing from the others
+
+    async def _fetch(self) -> None:
+        waiting, self._waiting = self._waiting, {}
+        try:
+            values = await self._client.mget(list(waiting))
+        except BaseException as error:  # noqa: BLE001 - whoever waits is told, whatever it was
+            for future in waiting.values():
+                future.set_exception(error)
+            return
+        for future, value in zip(waiting.values(), values, strict=True):
+            future.set_result(value)
+
+
+def _kept(full_key: str, envelope: Envelope, since: int) -> Entry:
+    clock = time.monotonic()
+    left = envelope.soft_at - time.time()
+    entry = Entry(envelope.value, envelope.version, envelope.read_at, envelope.is_stale, clock, clock + left)
+    tier1.store(full_key, entry, since)
+    return entry

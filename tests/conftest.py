@@ -1,0 +1,119 @@
+"""Starts the private servers of the test run, and ends them with it, also when it is interrupted or killed.
+
+PostgreSQL and the cache start at once; RabbitMQ and the second Valkey when a test asks for them. No test ever talks to
+a server that was running before.
+"""
+
+import itertools
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from linklayer.embedded.processes import Keeper
+from linklayer.embedded.valkey import Valkey
+from tests.servers import addresses
+from tests.servers.running import RunningServer
+
+_KEEPER = pytest.StashKey[Keeper]()
+_POSTGRES = pytest.StashKey[RunningServer]()
+_CACHE = pytest.StashKey[RunningServer]()
+_RABBITMQ = pytest.StashKey[RunningServer]()
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    if session.config.option.collectonly:
+        return
+    addresses.ROOT.mkdir(mode=0o711)
+    keeper = session.config.stash[_KEEPER] = Keeper()
+    cache, postgres = addresses.CACHE, addresses.POSTGRES
+    session.config.stash[_CACHE] = RunningServer(keeper, cache.url, cache.program, cache.is_ready)
+    postgres.prepare(keeper)
+    url = postgres.url(addresses.DATABASE)
+    session.config.stash[_POSTGRES] = RunningServer(keeper, url, postgres.program, postgres.is_ready)
+    session.config.stash[_CACHE].wait()
+    session.config.stash[_POSTGRES].wait()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Start RabbitMQ early if a chosen test needs it: it takes seconds, in which others can run."""
+    wanted = any("rabbitmq" in item.fixturenames for item in session.items if isinstance(item, pytest.Function))
+    if wanted and _KEEPER in session.config.stash:
+        session.config.stash[_RABBITMQ] = _launch_rabbitmq(session.config.stash[_KEEPER])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if _KEEPER in config.stash:
+        config.stash[_KEEPER].close()
+        shutil.rmtree(addresses.ROOT, ignore_errors=True)
+
+
+def _launch_rabbitmq(keeper: Keeper) -> RunningServer:
+    node = addresses.RABBITMQ
+    return RunningServer(keeper, node.url, node.program, node.is_ready, node.epmd())
+
+
+@pytest.fixture(scope="session")
+def keeper(pytestconfig: pytest.Config) -> Keeper:
+    """Start programs by this one, and none outlives the test run."""
+    return pytestconfig.stash[_KEEPER]
+
+
+@pytest.fixture(scope="session")
+def postgres(pytestconfig: pytest.Config) -> RunningServer:
+    """The PostgreSQL of the test run, shared by all tests: whoever stops it starts it again."""
+    return pytestconfig.stash[_POSTGRES]
+
+
+@pytest.fixture(scope="session")
+def cache_server(pytestconfig: pytest.Config) -> RunningServer:
+    """The Valkey behind django-redis, shared by all tests: whoever stops it starts it again."""
+    return pytestconfig.stash[_CACHE]
+
+
+@pytest.fixture(scope="session")
+def broker_server(keeper: Keeper) -> RunningServer:
+    """The second Valkey, the broker of the embedded mode; its `url` is Celery's."""
+    broker = addresses.BROKER
+    server = RunningServer(keeper, broker.celery_url, broker.program, broker.is_ready)
+    server.wait()
+    return server
+
+
+@pytest.fixture(scope="session")
+def rabbitmq(pytestconfig: pytest.Config) -> RunningServer:
+    """RabbitMQ, at settings.AMQP_URL; its `url` is the same."""
+    server = pytestconfig.stash[_RABBITMQ]
+    server.wait()
+    return server
+
+
+@pytest.fixture
+def start_valkey(keeper: Keeper) -> Iterator[Callable[..., RunningServer]]:
+    """Start a Valkey of this test's own: `start_valkey(durable=False)`; its `url` is `unix://...`."""
+    started: list[RunningServer] = []
+
+    def start(*, durable: bool = False) -> RunningServer:
+        name = f"valkey-{next(_numbers)}"
+        valkey = Valkey(name, addresses.ROOT / name, addresses.ROOT / f"{name}.sock", durable=durable)
+        server = RunningServer(keeper, valkey.url, valkey.program, valkey.is_ready)
+        started.append(server)
+        server.wait()
+        return server
+
+    yield start
+    for server in started:
+        server.stop()
+
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(autouse=True)
+def _empty_cache() -> None:
+    """Let no test see what another has cached."""
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(addresses.CACHE.socket))
+        connection.sendall(b"FLUSHALL\r\n")
+        assert connection.recv(64) == b"+OK\r\n"
