@@ -12,5 +12,5 @@ def equal_jitter_seconds(
     tries: how many there were, from 1. chance: a number in [0, 1). Full jitter may draw 0 three times in a row and use
     up three tries within milliseconds (AWS Architecture Blog, "Exponential Backoff And Jitter").
     """
-    ceiling = min(cap_seconds, base_seconds * 2 ** min(tries - 1, 30))
+    ceiling = min(cap_seconds, base_seconds * 2.0 ** min(tries - 1, 30))
     return ceiling / 2 + chance() * ceiling / 2

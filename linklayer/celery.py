@@ -64,7 +64,9 @@ BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "requeue due receipts": _tick("webhooks.requeue_due", timedelta(seconds=10)),
     "roll up clicks": _tick("analytics.roll_up", timedelta(seconds=60)),
     # By the clock, not by an interval: beats that are restarted within the hour would never reach its end.
+    "prune clicks": {"task": "analytics.prune", "schedule": crontab(minute="3")},
     "make partitions": {"task": "analytics.make_partitions", "schedule": crontab(minute="7")},
+    "prune creations": {"task": "shortlinks.prune_idempotent_creations", "schedule": crontab(minute="11")},
 }
 
 app = Celery("linklayer", task_cls="linklayer.worker:SafeTask", strict_typing=True)

@@ -72,8 +72,9 @@ def bury_message(message: Message, *, queue: str, reason: str) -> None:
     The same message dead-lettered twice by the broker (its strategy is at-least-once) has the same task id and time of
     death, and is one letter.
     """
-    headers = message.headers if isinstance(message.headers, dict) else {}
-    body = message.body.encode("utf-8", "surrogatepass") if isinstance(message.body, str) else bytes(message.body)
+    headers: Mapping[str, Any] = message.headers or {}
+    raw: object = message.body
+    body = raw if isinstance(raw, bytes) else str(raw).encode("utf-8", "surrogatepass")
     latest = _latest_death(headers)
     key = _digest(body, queue, headers.get("id"), latest.get("time"))
     bury(queue, body, headers, reason, dedupe_key=key)

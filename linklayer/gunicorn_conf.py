@@ -8,7 +8,7 @@ from prometheus_client import multiprocess
 
 _embedded = os.environ.get("LINKLAYER_EMBEDDED") == "1"
 _port = os.environ.get("PORT") or "3000"
-_shared_memory = Path("/dev/shm")
+_shared_memory = Path("/dev/shm")  # noqa: S108 - gunicorn keeps unnamed files there
 
 wsgi_app = "linklayer.asgi:application"
 worker_class = "linklayer.edge.EdgeWorker"

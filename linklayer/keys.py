@@ -74,7 +74,7 @@ def RequiresScope(scope: str) -> type[BasePermission]:  # noqa: N802 - used as a
         def has_permission(self, request: Request, view: "APIView") -> bool:
             if request.auth is None:
                 raise Unauthenticated(f"an API key with the scope {scope} is needed")
-            if not has_scope(cast(ApiKey, request.auth), scope):
+            if not has_scope(cast("ApiKey", request.auth), scope):
                 raise Refused(f"the API key lacks the scope {scope}")
             return True
 

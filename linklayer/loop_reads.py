@@ -1,7 +1,7 @@
 """Tier 2 as the event loop reads it: the same keys and envelopes by `redis.asyncio`, never blocking.
 
-All lookups of one loop tick share one MGET, equal keys share one place in it. A Redis that does not answer within
-100 ms counts against the breaker, and the request goes to Django, which knows the ways round.
+One MGET is under way at a time; what is asked for meanwhile shares the next one, equal keys one place in it. A Redis
+that does not answer within 100 ms counts against the breaker, and the request goes to Django, which knows ways round.
 """
 
 import asyncio
@@ -22,7 +22,6 @@ from linklayer.tier2 import Envelope
 logger = structlog.get_logger(__name__)
 
 TIMEOUT_SECONDS = 0.1
-CONNECTIONS = 4
 
 
 class LoopReads:
@@ -33,10 +32,10 @@ class LoopReads:
             settings.REDIS_URL,
             socket_timeout=TIMEOUT_SECONDS,
             socket_connect_timeout=TIMEOUT_SECONDS,
-            max_connections=CONNECTIONS,
             retry=Retry(NoBackoff(), 0),
         )
         self._waiting: dict[str, asyncio.Future[bytes | None]] = {}
+        self._fetching: asyncio.Task[None] | None = None
 
     async def entry(self, reads: CachedReads, key: str) -> Entry | None:
         """Return a fresh value of tier 2, now also kept in tier 1; None if Django has to look."""
@@ -64,23 +63,23 @@ class LoopReads:
     async def _get(self, made_key: str) -> bytes | None:
         future = self._waiting.get(made_key)
         if future is None:
-            loop = asyncio.get_running_loop()
-            future = loop.create_future()
-            if not self._waiting:
-                loop.call_soon(lambda: loop.create_task(self._fetch()))
-            self._waiting[made_key] = future
+            future = self._waiting[made_key] = asyncio.get_running_loop().create_future()
+            if self._fetching is None:
+                self._fetching = asyncio.create_task(self._fetch_all())
         return await asyncio.shield(future)  # one visitor who leaves takes nothing from the others
 
-    async def _fetch(self) -> None:
-        waiting, self._waiting = self._waiting, {}
-        try:
-            values = await self._client.mget(list(waiting))
-        except BaseException as error:  # noqa: BLE001 - whoever waits is told, whatever it was
-            for future in waiting.values():
-                future.set_exception(error)
-            return
-        for future, value in zip(waiting.values(), values, strict=True):
-            future.set_result(value)
+    async def _fetch_all(self) -> None:
+        while self._waiting:
+            waiting, self._waiting = self._waiting, {}
+            try:
+                values = await self._client.mget(list(waiting))
+            except Exception as error:  # noqa: BLE001 - whoever waits is told, whatever it was
+                for future in waiting.values():
+                    future.set_exception(error)
+            else:
+                for future, value in zip(waiting.values(), values, strict=True):
+                    future.set_result(value)
+        self._fetching = None
 
 
 def _kept(full_key: str, envelope: Envelope, since: int) -> Entry:

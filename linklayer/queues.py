@@ -33,14 +33,14 @@ def send(task_name: str, *args: Any, task_id: str | None = None) -> None:
     Raises Unavailable within 1.5 s if the broker does not confirm (it may hold the message all the same, so every task
     bears a repeat); KeyError for a task that ROUTES does not name.
     """
-    queue = TASK_QUEUES[ROUTES[task_name]]
+    queue_name = ROUTES[task_name]
     with _broker_faults_as_unavailable():
         app.send_task(
             task_name,
             args=args,
             task_id=task_id,
-            queue=queue,
-            declare=[queue, DEAD_LETTERS],
+            queue=queue_name,
+            declare=[TASK_QUEUES[queue_name], DEAD_LETTERS],
             ignore_result=True,
             add_to_parent=False,
             mandatory=True,

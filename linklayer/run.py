@@ -8,119 +8,159 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from linklayer.embedded import doors
-from linklayer.embedded.prepare import fingerprint
+from linklayer.embedded import door, welcome
+from linklayer.embedded.prepare import Stamp
 from linklayer.embedded.processes import EmbeddedError, Keeper, StopRequested
 from linklayer.embedded.programs import Programs
-from linklayer.embedded.servers import ALL, AMQP_URL, DATABASE_URL, Servers
-from linklayer.embedded.session import Session
+from linklayer.embedded.servers import ALL, AMQP_URL, DATABASE_URL, NAMES, Servers
+from linklayer.embedded.session import Session, secret
 from linklayer.embedded.supervisor import Supervisor
 
 PROJECT = Path(__file__).resolve().parent.parent
 _READY_SECONDS = 60.0
 _DEMO_PROFILE = "prof_demo00000001"  # of the simulator's `myusername`
+_OTHER_CONNECTIONS = 40  # to PostgreSQL: shipper, workers, beat, commands, PostgreSQL's own reserve
 
 
 def main() -> int:
     """Run until a signal says to end. Returns the exit status: 0 after an orderly end, 1 if it could not start."""
     try:
-        door = doors.from_environment()
+        front = door.from_environment()
         session = Session(Path(os.environ.get("LINKLAYER_VAR") or PROJECT / "var").resolve())
         session.acquire(time.sleep)
-        door.check_free()
+        front.check_free()
         with Keeper(held_open=(session.lock,)) as keeper:
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(number, lambda *_: setattr(keeper, "stop_requested", True))
-            try:
-                _Run(keeper, session, door).start().watch()
-            except StopRequested:
-                _say("Stopping ...")
-            finally:
-                stopping_since = time.monotonic()
-                keeper.close()
-                session.close()
-        _say(f"Stopped in {time.monotonic() - stopping_since:.1f} s. Data are kept in {session.var}.")
+            _run(keeper, session, front)
     except EmbeddedError as error:
-        print(f"make run: {error}", file=sys.stderr)
+        sys.stderr.write(f"make run: {error}\n")
+        return 1
+    except OSError as error:
+        sys.stderr.write(f"make run: {error.filename or 'a file'}: {error.strerror}\n")
         return 1
     except KeyboardInterrupt:  # before there was anything to stop
         return 130
     return 0
 
 
-class _Run:
-    """What is started, and in which order."""
+def _run(keeper: Keeper, session: Session, front: door.Door) -> None:
+    try:
+        Launcher(keeper, session, front).start().watch()
+    except StopRequested:
+        _print("Stopping ...")
+    finally:
+        since = time.monotonic()
+        keeper.close()
+        session.close()
+    _print(f"Stopped in {time.monotonic() - since:.1f} s. Data are kept in {session.var}.")
 
-    def __init__(self, keeper: Keeper, session: Session, door: doors.Door) -> None:
+
+class Launcher:
+    """One run: what is started, and in which order."""
+
+    def __init__(self, keeper: Keeper, session: Session, front: door.Door) -> None:
         self._keeper = keeper
         self._session = session
-        self._door = door
+        self._front = front
         self._since = time.monotonic()
-        self._supervisor = Supervisor(keeper, self._report)
+        self._supervisor = Supervisor(keeper, self._say)
         self._private = session.private_folder()
 
     def start(self) -> Supervisor:
-        """Start everything and say where it is; raises EmbeddedError and StopRequested."""
-        settings = self._settings()
+        """Start everything and say where it is. Raises EmbeddedError and StopRequested."""
         wanted = [name for name in ALL if not _is_given(name)]
-        if not _is_given("LINKTREE_BASE_URL"):
-            settings |= self._start_simulator(settings)
+        settings = self._settings()
+        settings |= self._start_simulator(settings)
         settings |= self._start_servers(wanted)
         self._session.publish(self._private, settings)
-        programs = Programs(PROJECT, self._session.var, settings)
-        self._prepare(programs, always=DATABASE_URL not in wanted)
-        is_on_rabbitmq = (settings.get(AMQP_URL) or os.environ[AMQP_URL]).startswith(("amqp://", "amqps://"))
-        for program in programs.long_running(on_rabbitmq=is_on_rabbitmq):
+        programs = self._programs(settings)
+        self._prepare(programs, keeps_database=DATABASE_URL in wanted)
+        on_rabbitmq = settings.get(AMQP_URL, os.environ.get(AMQP_URL, "")).startswith("amqp")
+        for program in programs.long_running(on_rabbitmq=on_rabbitmq):
             self._supervisor.start(program)
-        self._report("web, shipper, workers and beat are starting")
-        self._supervisor.start_until(self._door.is_ready, timeout_seconds=_READY_SECONDS)
-        self._report("ready")
-        _say(welcome(self._door.url, settings.get("LINKTREE_BASE_URL"), self._session))
+        self._say("web, shipper, workers and beat are starting")
+        self._supervisor.start_until(self._front.is_ready, timeout_seconds=_READY_SECONDS)
+        self._say("ready")
+        _print(welcome.text(self._front.url, settings, self._session.var))
         return self._supervisor
 
+    def _say(self, line: str) -> None:
+        _print(f"{time.monotonic() - self._since:6.1f} s  {line}")
+
+    def _programs(self, settings: Mapping[str, str]) -> Programs:
+        return Programs(PROJECT, self._session.var, settings)
+
     def _settings(self) -> dict[str, str]:
-        """Return what is ours to decide; the rest our programs inherit from our own environment."""
+        """Return what is ours to decide; all else our programs inherit from our own environment."""
+        metrics = self._private / "metrics"
+        metrics.mkdir()
         settings = {
             "DJANGO_SETTINGS_MODULE": "linklayer.settings",
             "LINKLAYER_EMBEDDED": "1",
             "LINKLAYER_VAR": str(self._session.var),
-            "PORT": str(self._door.port),
-            "BIND": ",".join(self._door.hosts),
-            "PROMETHEUS_MULTIPROC_DIR": str(self._private / "metrics"),
+            "PORT": str(self._front.port),
+            "BIND": ",".join(self._front.hosts),
+            "PROMETHEUS_MULTIPROC_DIR": str(metrics),
         }
-        (self._private / "metrics").mkdir()
         if not _is_given("SECRET_KEY"):
-            settings["SECRET_KEY"] = self._session.secret("secret_key")
+            settings["SECRET_KEY"] = secret(self._session.var, "secret_key")
         return settings
 
     def _start_simulator(self, settings: Mapping[str, str]) -> dict[str, str]:
-        port = doors.free_port()
+        """Start the simulator where no Linktree is given; return how to reach it."""
+        if _is_given("LINKTREE_BASE_URL"):
+            return {}
+        port = door.free_port()
         linktree = {
             "LINKTREE_BASE_URL": f"http://127.0.0.1:{port}/v1",
-            "LINKTREE_API_KEY": self._session.secret("linktree_api_key"),
+            "LINKTREE_API_KEY": secret(self._session.var, "linktree_api_key"),
             "LINKTREE_PROFILE_ID": _DEMO_PROFILE,
-            "LINKTREE_WEBHOOK_SECRET": self._session.secret("linktree_webhook_secret"),
+            "LINKTREE_WEBHOOK_SECRET": secret(self._session.var, "linktree_webhook_secret"),
         }
-        programs = Programs(PROJECT, self._session.var, {**settings, **linktree})
-        self._supervisor.start(programs.simulator(port, f"{self._door.url}/webhooks/linktree"))
+        programs = self._programs({**settings, **linktree})
+        self._supervisor.start(programs.simulator(port, f"{self._front.url}/webhooks/linktree"))
         return linktree
 
     def _start_servers(self, wanted: Sequence[str]) -> dict[str, str]:
-        web_processes = int(os.environ.get("WEB_CONCURRENCY") or os.cpu_count() or 1)
-        threads = int(os.environ.get("DJANGO_THREADS") or 10)
-        servers = Servers(
-            self._session.var,
-            self._private,
-            self._session.secret("database_password"),
-            connections=web_processes * threads + _OTHER_CONNECTIONS,
+        web = int(os.environ.get("WEB_CONCURRENCY") or os.cpu_count() or 1) * int(
+            os.environ.get("DJANGO_THREADS") or 10
         )
+        password = secret(self._session.var, "database_password")
+        servers = Servers(self._session.var, self._private, password, connections=web + _OTHER_CONNECTIONS)
         addresses = servers.start(self._keeper, wanted, self._supervisor.start)
-        self._report(f"{_listed(wanted)} started here" if wanted else "all servers are given")
+        for name in ALL:
+            self._say(f"{NAMES[name]}: {'started here' if name in wanted else 'as given by ' + name}")
         return addresses
 
-    def _prepare(self, programs: Programs, *, always: bool) -> None:
-        """Migrate, create what a new installation has, collect static files; nothing if no code has changed since."""
-        stamp = self._session.var / "prepared"
+    def _prepare(self, programs: Programs, *, keeps_database: bool) -> None:
+        """Migrate, create demo data and collect static files, side by side; nothing where no code has changed since.
+
+        keeps_database: the database is ours and changes by our hands only. One that is given is always migrated.
+        """
+        var = self._session.var
+        jobs = [
+            (programs.prepare_database(), Stamp(PROJECT, var / "postgres" / "prepared"), not keeps_database),
+            (programs.collect_static(), Stamp(PROJECT, var / "static.prepared"), not (var / "static").exists()),
+        ]
+        due = [(program, stamp) for program, stamp, always in jobs if always or not stamp.is_current()]
+        for program, stamp, process in [(program, stamp, self._keeper.start(program)) for program, stamp in due]:
+            self._keeper.wait_for_end(process, program)
+            stamp.set()
+            self._say(f"{program.name} done")
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def _is_given(name: str) -> bool:
+    return bool(os.environ.get(name) or os.environ.get(f"{name}_FILE"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

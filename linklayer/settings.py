@@ -161,7 +161,7 @@ LINKTREE_READ_ONLY = env.bool("LINKTREE_READ_ONLY", False)
 
 REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["linklayer.problems.StrictJSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["linklayer.parsers.StrictJSONParser"],
     "DEFAULT_AUTHENTICATION_CLASSES": ["linklayer.keys.ApiKeyAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": [],
     "EXCEPTION_HANDLER": "linklayer.problems.exception_handler",
@@ -189,4 +189,5 @@ USE_TZ = True
 LOGIN_URL = "/admin/login/"
 LOG_LEVEL = env.str("LOG_LEVEL", "info").upper()
 LOGGING_CONFIG = "linklayer.logs.configure"
+LOGGING = {"version": 1}  # Django calls LOGGING_CONFIG only if this is not empty
 SILENCED_SYSTEM_CHECKS: list[str] = []

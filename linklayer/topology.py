@@ -59,12 +59,14 @@ TASK_QUEUES: dict[str, Queue] = {name: _work_queue(name) for name in (CLICKS, LI
 ROUTES: dict[str, str] = {
     "analytics.ingest_clicks": CLICKS,
     "analytics.make_partitions": DEFAULT,
+    "analytics.prune": DEFAULT,
     "analytics.roll_up": DEFAULT,
     "linklayer.apply_pending_forgets": DEFAULT,
     "linklayer.dispatch_outbox": DEFAULT,
     "linklayer.sweep_announcements": DEFAULT,
     "profiles.refresh_due": DEFAULT,
     "profiles.refresh_profile": LINKTREE,
+    "shortlinks.prune_idempotent_creations": DEFAULT,
     "webhooks.process_receipt": WEBHOOKS,
     "webhooks.requeue_due": DEFAULT,
 }

@@ -4,6 +4,7 @@ Rule of the house: each task has somebody who asks again (the shipper, a sweeper
 """
 
 import time
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import structlog
@@ -38,6 +39,7 @@ class SafeTask(Task):  # type: ignore[type-arg]  # generic in the stubs only
     Called directly, not by a worker, it is the plain function.
     """
 
+    __header__: ClassVar[Callable[..., object]]  # Celery's: raises TypeError for arguments that the task does not take
     tries: ClassVar[int] = 3
     patience_seconds: ClassVar[float] = 30.0
 
@@ -110,7 +112,10 @@ class SafeConsumer(Consumer):
     workers, and native delayed delivery with its 28 queues (nothing here is sent with an ETA).
     """
 
-    class Blueprint(Consumer.Blueprint):
+    connection_errors: tuple[type[Exception], ...]
+    conninfo: Connection
+
+    class Blueprint(Consumer.Blueprint):  # type: ignore[misc,valid-type]  # a class; the stubs call it a variable
         default_steps = (
             "celery.worker.consumer.connection:Connection",
             "celery.worker.consumer.mingle:Mingle",

@@ -15,7 +15,7 @@ from tests.servers.addresses import free_port
 from tests.servers.running import RunningServer
 
 ROOT = Path(__file__).parent.parent
-LINKTREE_KEY = "lt_test_full"
+LINKTREE_KEY = "lt_live_tests"
 WEBHOOK_SECRET = "whsec_test_0123456789abcdef"
 
 
@@ -96,7 +96,6 @@ class Product:
             "LINKTREE_API_KEY": LINKTREE_KEY,
             "LINKTREE_WEBHOOK_SECRET": WEBHOOK_SECRET,
             "LINKTREE_SIMULATOR_WEBHOOK_URL": f"http://127.0.0.1:{self.web_port}/webhooks/linktree",
-            "LINKLAYER_EMBEDDED": "1",  # a test key and http addresses are right here
             "PYTHONWARNINGS": "default",
             **environ,
         }

@@ -1,0 +1,177 @@
+"""The front door alone: what it answers from the cache, and what it leaves to Django."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from pytest_django.fixtures import Settings
+
+from linklayer import front_door, tier2
+from linklayer.cache import CachedReads, Found, Lifetime, Loaded
+from linklayer.front_door import FrontDoor
+from linklayer.public_reads import Answer
+from linklayer.tier1 import tier1
+from linklayer.tier2 import Envelope
+from linklayer.visitor import VisitorFacts
+
+
+def never_loaded(_key: str) -> Loaded | None:
+    raise AssertionError("the front door does not load")
+
+
+class Pages:
+    """A public read of pages at `/page-<key>`; keeps what it was told to record."""
+
+    reads = CachedReads("pages", Lifetime(60, 120, 600, 1), never_loaded)
+    shows_cache = True
+
+    def __init__(self) -> None:
+        self.recorded: list[tuple[str, VisitorFacts]] = []
+        self.expiry: float | None = None
+
+    def key(self, path: str) -> str | None:
+        return path.removeprefix("/page-") if path.startswith("/page-") else None
+
+    def answer(self, found: Found) -> Answer:
+        return Answer(200, (("Content-Type", "text/plain"), ("ETag", '"v1"')), found.value.encode())
+
+    def expires_at(self, found: Found) -> float | None:
+        return self.expiry
+
+    def record(self, found: Found, answer: Answer, facts: VisitorFacts) -> None:
+        self.recorded.append((found.value, facts))
+
+
+pages = Pages()
+
+
+@pytest.fixture(autouse=True)
+def listening(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Tier 1 as a web process has it, without its listener thread."""
+    settings.PUBLIC_READS = [f"{__name__}.pages"]
+    settings.ALLOWED_HOSTS = ["localhost"]
+    pages.recorded.clear()
+    pages.expiry = None
+    monkeypatch.setattr(tier1, "is_started", True)
+    front_door._is_allowed_host.cache_clear()
+    yield
+    front_door._is_allowed_host.cache_clear()
+    tier1.drop("pages:a")
+
+
+@pytest.fixture
+def held() -> None:
+    """A page in tier 2."""
+    now = time.time()
+    tier2.store("pages:a", Envelope(1, "body", now, now + 60, 0.0), 60)
+
+
+def answered(path: str = "/page-a", method: str = "GET", **headers: str) -> list[dict[str, Any]] | None:
+    """Ask the front door twice; returns what it sent the second time, or None if it left that to Django."""
+    sent: list[list[dict[str, Any]] | None] = []
+
+    async def ask() -> None:
+        messages: list[dict[str, Any]] = []
+        left_to_django = False
+
+        async def lane(*_: Any) -> None:
+            nonlocal left_to_django
+            left_to_django = True
+
+        async def send(message: dict[str, Any]) -> None:
+            messages.append(message)
+
+        door = FrontDoor(lane)
+        for _ in range(2):
+            messages.clear()
+            left_to_django = False
+            await door(scope(path, method, headers), None, send)
+        sent.append(None if left_to_django else list(messages))
+        await door._loop_reads.close()
+
+    asyncio.run(ask())
+    return sent[0]
+
+
+def scope(path: str, method: str, headers: dict[str, str]) -> dict[str, Any]:
+    fields = {"host": "localhost", **{name.replace("_", "-"): value for name, value in headers.items()}}
+    return {
+        "type": "http",
+        "method": method,
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"q=1",
+        "headers": [(name.encode(), value.encode("latin-1")) for name, value in fields.items()],
+        "client": ("203.0.113.9", 1234),
+    }
+
+
+@pytest.mark.usefixtures("held")
+def test_what_tier_2_holds_is_answered_in_the_event_loop() -> None:
+    messages = answered(user_agent="Firefox")
+    assert messages is not None
+    headers = dict(messages[0]["headers"])
+    assert (messages[0]["status"], messages[1]["body"]) == (200, b"body")
+    assert (headers[b"x-cache"], headers[b"content-length"]) == (b"hit-l1", b"4")
+    assert headers[b"x-content-type-options"] == b"nosniff"
+    value, facts = pages.recorded[-1]
+    assert (value, facts.address, facts.user_agent, facts.query) == ("body", "203.0.113.9", "Firefox", "q=1")
+
+
+@pytest.mark.usefixtures("held")
+def test_a_client_that_has_the_page_is_told_so() -> None:
+    messages = answered(if_none_match='W/"v1"')
+    assert messages is not None
+    assert (messages[0]["status"], messages[1]["body"]) == (304, b"")
+    assert b"content-type" not in dict(messages[0]["headers"])
+
+
+@pytest.mark.usefixtures("held")
+def test_head_is_answered_and_not_recorded() -> None:
+    assert answered(method="HEAD") is not None
+    assert pages.recorded == []
+
+
+@pytest.mark.usefixtures("held")
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda: answered(method="POST"),
+        lambda: answered(path="/page-%61"),
+        lambda: answered(path="/other"),
+        lambda: answered(path="/page-unknown"),
+        lambda: answered(authorization="Bearer x"),
+        lambda: answered(host="evil.example"),
+        lambda: answered(host=""),
+        lambda: answered(content_length="3"),
+        lambda: answered(transfer_encoding="chunked"),
+        lambda: answered(expect="100-continue"),
+    ],
+    ids=["POST", "encoded", "not a page", "unknown", "a key", "other host", "no host", "a body", "chunked", "expect"],
+)
+def test_what_it_does_not_understand_goes_to_django(ask: Callable[[], object]) -> None:
+    assert ask() is None
+
+
+@pytest.mark.usefixtures("held")
+def test_an_answer_past_its_own_end_goes_to_django() -> None:
+    pages.expiry = time.time() - 1
+    assert answered() is None
+
+
+@pytest.mark.parametrize("outdated", [True, False], ids=["outdated", "past its soft life"])
+def test_what_is_not_fresh_goes_to_django(outdated: bool) -> None:
+    now = time.time()
+    tier2.store("pages:a", Envelope(1, "old", now - 100, now + (60 if outdated else -1), 0.0), 60)
+    if outdated:
+        tier2.forget("pages:a", 2, keep_stale=True)
+    assert answered() is None
+
+
+def test_a_corrupt_value_goes_to_django() -> None:
+    from django_redis import get_redis_connection
+
+    get_redis_connection("reads").set(tier2.made_key("pages:a"), b"garbage")
+    assert answered() is None
