@@ -6,4 +6,4 @@ class LinklayerConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from linklayer import checks  # noqa: F401 - registers the system checks
+        from linklayer import checks, schema  # noqa: F401 - registers the system checks and the OpenAPI extension

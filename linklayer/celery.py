@@ -11,6 +11,7 @@ from typing import Any
 from celery import Celery, signals
 from celery.schedules import crontab
 from django.conf import settings
+from kombu import Connection
 
 from linklayer.topology import DEFAULT, ROUTES, TASK_QUEUES
 
@@ -18,6 +19,8 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "linklayer.settings")
 
 # Longest wait of one publish for the broker's confirm; with the time-outs below, `queues.send` ends within 1.5 s.
 CONFIRM_TIMEOUT_SECONDS = 0.5
+
+CONSUMER_TIMEOUT_SECONDS = 5.0
 
 # Shorter than the visibility time-out: on the Redis transport a task that runs longer would be delivered twice.
 SOFT_TIME_LIMIT_SECONDS = 45
@@ -108,12 +111,25 @@ app.conf.update(
     # Connections live over many tasks; SafeTask checks and drops them (without this, one connect per task).
     CELERY_DB_REUSE_MAX=1_000_000,
     beat_schedule=BEAT_SCHEDULE,
-    beat_scheduler="celery.beat:Scheduler",  # the schedule is in code: nothing to keep between runs
+    beat_scheduler="linklayer.beat:Ticker",
     beat_max_loop_interval=5,
     timezone="UTC",
     enable_utc=True,
 )
 app.autodiscover_tasks(["linklayer", "webhooks", "analytics", "shortlinks", "profiles"])
+
+
+def consuming_connection(*, heartbeat_seconds: float | None = None) -> Connection:
+    """Return a connection for a consumer, not yet open: it may wait for a busy broker where a publisher may not.
+
+    Declaring quorum queues takes RabbitMQ longer than a publisher's read time-out when it has much to do.
+    """
+    options = {"read_timeout": CONSUMER_TIMEOUT_SECONDS, "write_timeout": CONSUMER_TIMEOUT_SECONDS}
+    return app.connection_for_read(
+        heartbeat=heartbeat_seconds,
+        connect_timeout=CONSUMER_TIMEOUT_SECONDS,
+        transport_options=options if is_amqp(settings.AMQP_URL) else {},
+    )
 
 
 @signals.setup_logging.connect

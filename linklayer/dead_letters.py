@@ -69,14 +69,14 @@ def bury_task(
 def bury_message(message: Message, *, queue: str, reason: str) -> None:
     """Keep a message of the broker as it is.
 
-    The same message dead-lettered twice by the broker (its strategy is at-least-once) has the same task id and time of
-    death, and is one letter.
+    The same message dead-lettered twice by RabbitMQ (its strategy is at-least-once) has the same task id and time of
+    death, and is one letter; so is one that the Redis transport delivers twice under its own tag.
     """
     headers: Mapping[str, Any] = message.headers or {}
     raw: object = message.body
     body = raw if isinstance(raw, bytes) else str(raw).encode("utf-8", "surrogatepass")
-    latest = _latest_death(headers)
-    key = _digest(body, queue, headers.get("id"), latest.get("time"))
+    tag = (message.properties or {}).get("delivery_tag")
+    key = _digest(body, queue, headers.get("task"), headers.get("id"), _latest_death(headers).get("time"), tag)
     bury(queue, body, headers, reason, dedupe_key=key)
 
 

@@ -18,6 +18,10 @@ workers = int(os.environ.get("WEB_CONCURRENCY") or os.cpu_count() or 1)
 keepalive = 75
 timeout = 30  # a heartbeat, not a limit on requests
 graceful_timeout = 1 if _embedded else 25
+# The same bounds as linklayer/edge.py has; only the desk needs them from gunicorn.
+limit_request_line = 8190
+limit_request_fields = 100
+limit_request_field_size = 8190
 accesslog = None
 # Heartbeats on a slow disk would stall the workers.
 worker_tmp_dir = str(_shared_memory) if os.access(_shared_memory, os.W_OK) else None

@@ -77,7 +77,9 @@ def error_response(request: HttpRequest, error: LinkLayerError) -> HttpResponse:
     if request.path.startswith(("/api/", "/webhooks/")):
         return problem_response(error)
     context = {"title": error.title, "detail": error.detail, "status": error.status}
-    template = loader.select_template([f"{error.status}.html", "linklayer/error.html"])
+    # What shows that something of ours broke must not need more of ours than itself.
+    templates = ["linklayer/error.html"] if error.status == 500 else [f"{error.status}.html", "linklayer/error.html"]
+    template = loader.select_template(templates)
     return HttpResponse(template.render(context, request), status=error.status, headers=_headers(error))
 
 
@@ -109,15 +111,15 @@ def _field_errors(detail: Any, path: str = "") -> dict[str, list[str]]:
 # --- plain Django's own errors (urls.py names these)
 
 
-def bad_request(request: HttpRequest, _exception: Exception) -> HttpResponse:
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     return error_response(request, InvalidInput({"": ["the request is not valid"]}))
 
 
-def permission_denied(request: HttpRequest, _exception: Exception) -> HttpResponse:
+def permission_denied(request: HttpRequest, exception: Exception) -> HttpResponse:
     return error_response(request, Refused())
 
 
-def not_found(request: HttpRequest, _exception: Exception) -> HttpResponse:
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
     return error_response(request, NotFound())
 
 

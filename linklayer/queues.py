@@ -6,11 +6,11 @@ schedule, and it is asked for again.
 """
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from amqp.exceptions import AMQPError, MessageNacked
+from kombu import Producer
 from kombu.exceptions import LimitExceeded, OperationalError
 from redis.exceptions import RedisError
 
@@ -25,20 +25,26 @@ __all__ = ["ROUTES", "TASK_QUEUES", "publish_event", "publish_message", "send"]
 # OperationalError; a full queue is a nack (engineering notes 2.2).
 BROKER_FAULTS = (OperationalError, LimitExceeded, AMQPError, MessageNacked, RedisError, OSError)
 
+PERSISTENT = 2  # delivery mode: on disk
+IDLE_DEATH_SHOWS_WITHIN_SECONDS = 0.25
 
-def send(task_name: str, *args: Any, task_id: str | None = None) -> None:
+
+def send(task_name: str, *args: Any, task_id: str | None = None, expires_seconds: float | None = None) -> None:
     """Ask for a task by name; return once the broker has confirmed that it holds the message.
 
-    args: JSON values. task_id: given where a repeat must be recognised, else random.
+    args: JSON values. task_id: given where a repeat must be recognised, else random. expires_seconds: a worker that
+    takes it later than that drops it.
     Raises Unavailable within 1.5 s if the broker does not confirm (it may hold the message all the same, so every task
     bears a repeat); KeyError for a task that ROUTES does not name.
     """
     queue_name = ROUTES[task_name]
-    with _broker_faults_as_unavailable():
-        app.send_task(
+    _publish(
+        lambda producer: app.send_task(
             task_name,
             args=args,
             task_id=task_id,
+            expires=expires_seconds,
+            producer=producer,
             queue=queue_name,
             declare=[TASK_QUEUES[queue_name], DEAD_LETTERS],
             ignore_result=True,
@@ -46,13 +52,14 @@ def send(task_name: str, *args: Any, task_id: str | None = None) -> None:
             mandatory=True,
             confirm_timeout=CONFIRM_TIMEOUT_SECONDS,
         )
+    )
 
 
 def publish_message(queue_name: str, body: bytes, headers: Mapping[str, Any]) -> None:
     """Put a task message as it is (body: JSON bytes of protocol 2) into one of our queues; raises like `send`."""
     queue = TASK_QUEUES[queue_name]
-    with _broker_faults_as_unavailable(), app.producer_or_acquire() as producer:
-        producer.publish(
+    _publish(
+        lambda producer: producer.publish(
             body,
             exchange="",
             routing_key=queue.name,
@@ -61,10 +68,11 @@ def publish_message(queue_name: str, body: bytes, headers: Mapping[str, Any]) ->
             content_encoding="utf-8",
             headers=dict(headers),
             correlation_id=headers.get("id"),
-            delivery_mode="persistent",
+            delivery_mode=PERSISTENT,
             mandatory=True,
             confirm_timeout=CONFIRM_TIMEOUT_SECONDS,
         )
+    )
 
 
 def publish_event(event_type: str, event_id: int, body: bytes) -> None:
@@ -72,8 +80,8 @@ def publish_event(event_type: str, event_id: int, body: bytes) -> None:
 
     An event that nobody listens for is confirmed and gone: that is what a topic exchange means.
     """
-    with _broker_faults_as_unavailable(), app.producer_or_acquire() as producer:
-        producer.publish(
+    _publish(
+        lambda producer: producer.publish(
             body,
             exchange=EVENTS,
             routing_key=event_type,
@@ -82,9 +90,10 @@ def publish_event(event_type: str, event_id: int, body: bytes) -> None:
             content_encoding="utf-8",
             message_id=str(event_id),
             type=event_type,
-            delivery_mode="persistent",
+            delivery_mode=PERSISTENT,
             confirm_timeout=CONFIRM_TIMEOUT_SECONDS,
         )
+    )
 
 
 class _Pause:
@@ -106,12 +115,21 @@ class _Pause:
 _pause = _Pause()
 
 
-@contextmanager
-def _broker_faults_as_unavailable() -> Iterator[None]:
+def _publish(publish: Callable[[Producer], object]) -> None:
+    """Publish through a pooled connection; if it had died while it lay idle that shows at once: a fresh one is tried.
+
+    A frozen broker shows late, and is not tried again: two waits would pass the bound.
+    """
     _pause.check()
-    try:
-        yield
-    except BROKER_FAULTS as error:
-        _pause.begin()
-        queue_metrics.publish_failures.inc()
-        raise Unavailable(f"The broker did not confirm: {type(error).__name__} {error}") from error
+    started = time.monotonic()
+    for tries_left in (2, 1, 0):
+        try:
+            with app.producer_or_acquire() as producer:
+                publish(producer)
+        except BROKER_FAULTS as error:
+            queue_metrics.publish_failures.inc()
+            if tries_left and time.monotonic() - started < IDLE_DEATH_SHOWS_WITHIN_SECONDS:
+                continue
+            _pause.begin()
+            raise Unavailable(f"The broker did not confirm: {type(error).__name__} {error}") from error
+        return

@@ -18,6 +18,7 @@ from kombu.message import Message
 
 from linklayer import dead_letters, queue_metrics
 from linklayer.backoff import equal_jitter_seconds
+from linklayer.celery import consuming_connection
 from linklayer.errors import Unavailable, UpstreamFailed
 from linklayer.topology import DEAD_LETTERS
 
@@ -128,6 +129,9 @@ class SafeConsumer(Consumer):
         # Tasks requires Mingle, Mingle requires Events: they are there, and do nothing.
         super().__init__(*args, **{**kwargs, "without_mingle": True, "without_gossip": True, "without_heartbeat": True})
 
+    def connection_for_read(self, heartbeat: float | None = None) -> Connection:
+        return self.ensure_connected(consuming_connection(heartbeat_seconds=heartbeat))
+
     def connect(self) -> Connection:
         """Connect, and make sure that what we reject has somewhere to go."""
         connection = super().connect()
@@ -152,7 +156,12 @@ class SafeConsumer(Consumer):
 
         def guarded(message: Message) -> Any:
             try:
+                if not _is_task_body(message.payload):
+                    return self._reject(message, "malformed: the body is no [args, kwargs, embedded] of ours")
                 return handle(message)
+            except LookupError as error:
+                # A header is missing; the Redis transport counts KeyError among its connection errors.
+                return self._reject(message, f"malformed: {error!r}")
             except Exception as error:
                 if message.acknowledged or isinstance(error, self.connection_errors):
                     raise
@@ -174,3 +183,19 @@ class SafeConsumer(Consumer):
             message.ack_log_error(transport_log, self.connection_errors)
         finally:
             connections.close_all()  # this is the worker's main process: its children must inherit no connection
+
+
+def _is_task_body(payload: object) -> bool:
+    """Tell whether a decoded body is one of ours: a list, a dict, and a dict of canvas parts, none of which we use.
+
+    Celery would find out in the child process or after the task has run, too late to keep the message.
+    """
+    if not isinstance(payload, list) or len(payload) != 3:
+        return False
+    args, kwargs, embedded = payload
+    return (
+        isinstance(args, list)
+        and isinstance(kwargs, dict)
+        and isinstance(embedded, dict)
+        and not any(embedded.values())
+    )

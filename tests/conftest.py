@@ -26,6 +26,7 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if session.config.option.collectonly:
         return
     addresses.ROOT.mkdir(mode=0o711)
+    (addresses.ROOT / "var" / "static").mkdir(parents=True)  # whitenoise warns where it is missing
     keeper = session.config.stash[_KEEPER] = Keeper()
     cache, postgres = addresses.CACHE, addresses.POSTGRES
     session.config.stash[_CACHE] = RunningServer(keeper, cache.url, cache.program, cache.is_ready)
@@ -84,6 +85,8 @@ def broker_server(keeper: Keeper) -> RunningServer:
 @pytest.fixture(scope="session")
 def rabbitmq(pytestconfig: pytest.Config) -> RunningServer:
     """RabbitMQ, at settings.AMQP_URL; its `url` is the same."""
+    if _RABBITMQ not in pytestconfig.stash:  # asked for by getfixturevalue()
+        pytestconfig.stash[_RABBITMQ] = _launch_rabbitmq(pytestconfig.stash[_KEEPER])
     server = pytestconfig.stash[_RABBITMQ]
     server.wait()
     return server

@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
+from email.message import Message
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ WEBHOOK_SECRET = "whsec_test_0123456789abcdef"
 @dataclass(frozen=True, slots=True)
 class Reply:
     status: int
-    headers: Mapping[str, str]
+    headers: Message
     body: bytes
 
     def json(self) -> Any:
@@ -56,10 +57,10 @@ class Site:
         request = urllib.request.Request(self.url + path, data=data, headers=sent, method=method)
         try:
             with _opener.open(request, timeout=10) as response:
-                return Reply(response.status, dict(response.headers), response.read())
+                return Reply(response.status, response.headers, response.read())
         except urllib.error.HTTPError as error:
             with error:
-                return Reply(error.code, dict(error.headers), error.read())
+                return Reply(error.code, error.headers, error.read())
 
     def get(self, path: str, **options: Any) -> Reply:
         return self.ask("GET", path, **options)
@@ -90,7 +91,7 @@ class Product:
         self.linktree_port = free_port()
         self.web_port = free_port()
         self.environ = {
-            "DJANGO_SETTINGS_MODULE": "linklayer.settings",
+            "DJANGO_SETTINGS_MODULE": "tests.settings",  # the product's, but for static files by their own names
             "SPOOL_DIR": str(self.spool),
             "LINKTREE_BASE_URL": f"http://127.0.0.1:{self.linktree_port}/v1",
             "LINKTREE_API_KEY": LINKTREE_KEY,

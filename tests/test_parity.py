@@ -9,6 +9,8 @@ from django.utils import timezone
 
 from linklayer.embedded.processes import Keeper
 from shortlinks import services
+from shortlinks.models import ShortLink
+from shortlinks.selectors import short_link_by_slug
 from tests.product import Product
 from tests.servers.addresses import ROOT
 
@@ -75,7 +77,13 @@ def ports(keeper: Keeper, django_db_setup: None) -> Iterator[tuple[int, int]]:
     """The ports of the front door and of the desk."""
     folder = ROOT / "parity"
     folder.mkdir()
-    product = Product(keeper, folder, {"PUBLIC_URL": "http://links.example", "ALLOWED_HOSTS": "localhost,127.0.0.1"})
+    settings = {
+        "PUBLIC_URL": "http://links.example",
+        "ALLOWED_HOSTS": "localhost,127.0.0.1",
+        "LINKTREE_BASE_URL": "",
+        "LINKTREE_API_KEY": "",
+    }
+    product = Product(keeper, folder, settings)
     _, web = product.web(processes=1)
     _, desk = product.desk()
     yield int(web.url.rpartition(":")[2]), int(desk.url.rpartition(":")[2])
@@ -94,17 +102,15 @@ def links(ports: tuple[int, int]) -> None:
         "parity-retired",
     ):
         services.create_short_link(url=f"https://example.com/{slug}?q=1#part", slug=slug)
-    by_slug = {slug: services_id(slug) for slug in ("parity-permanent", "parity-307", "parity-expired")}
+    by_slug = {slug: link_id(slug) for slug in ("parity-permanent", "parity-307")}
     services.change_short_link(by_slug["parity-permanent"], status_code=301)
     services.change_short_link(by_slug["parity-307"], status_code=307)
-    services.change_short_link(by_slug["parity-expired"], expires_at=timezone.now() - timedelta(days=1))
-    services.disable_short_link(services_id("parity-disabled"))
-    services.retire_short_link(services_id("parity-retired"))
+    ShortLink.objects.filter(slug="parity-expired").update(expires_at=timezone.now() - timedelta(days=1))
+    services.disable_short_link(link_id("parity-disabled"))
+    services.retire_short_link(link_id("parity-retired"))
 
 
-def services_id(slug: str) -> int:
-    from shortlinks.selectors import short_link_by_slug
-
+def link_id(slug: str) -> int:
     return short_link_by_slug(slug).id
 
 

@@ -89,7 +89,6 @@ def test_an_expired_key_may_not() -> None:
         (b"1" * 5_000, ""),
     ],
     ids=[
-        "empty",
         "cut",
         "no UTF-8",
         "NaN",
