@@ -324,7 +324,10 @@ def forget_after_commit(full_key: str, version: int | None = None, *, keep_stale
 
 
 def forget_now(full_key: str, *, keep_stale: bool = False) -> dict[str, bool]:
-    """Drop a value on an operator's word; returns which tiers held it: {"tier1": bool, "tier2": bool}."""
+    """Drop a value of several rows on an operator's word.
+
+    Returns which tiers held it: {"tier1": bool, "tier2": bool}; tier 1 is that of this process.
+    """
     with transaction.atomic():
         version = _raised_version(full_key)
         pending = PendingForget.objects.create(key=full_key, version=version, keep_stale=keep_stale)

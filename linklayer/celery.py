@@ -78,7 +78,7 @@ app.conf.update(
     broker_transport_options=_AMQP_OPTIONS if is_amqp(settings.AMQP_URL) else _REDIS_OPTIONS,
     broker_connection_timeout=0.5,
     broker_connection_retry_on_startup=True,
-    broker_connection_max_retries=None,  # a worker waits for its broker as long as it takes
+    broker_heartbeat=30,  # seconds: a worker notices within a minute that its broker is gone without a word
     broker_pool_limit=10,
     broker_pool_acquire_timeout=0.25,
     # kombu's own repeat publishes duplicates and leaks its policy into later calls; our callers repeat with an id.

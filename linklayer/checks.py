@@ -7,6 +7,7 @@ from typing import Any
 from django.apps.config import AppConfig
 from django.conf import settings
 from django.core.checks import Error, Warning, register  # noqa: A004 - Django's own name
+from django.core.exceptions import ImproperlyConfigured
 
 SECRET_MIN_LENGTH = 32
 
@@ -24,6 +25,13 @@ def production_settings(app_configs: Sequence[AppConfig] | None, **_kwargs: Any)
     if not re.fullmatch(r"[0-9]+/[smhd]", settings.ANONYMOUS_WRITE_RATE):
         problems.append(Error("ANONYMOUS_WRITE_RATE has the form 10/m (s, m, h or d)", id="linklayer.E004"))
     return problems if settings.EMBEDDED else problems + _production_only()
+
+
+def refuse_unsafe_settings() -> None:
+    """Raise ImproperlyConfigured naming every error: servers call this, since only commands run the system checks."""
+    errors = [problem for problem in production_settings(None) if problem.is_serious()]
+    if errors:
+        raise ImproperlyConfigured("; ".join(f"{error.msg} ({error.id})" for error in errors))
 
 
 def _production_only() -> list[Error | Warning]:

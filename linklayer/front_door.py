@@ -11,6 +11,7 @@ from typing import Any
 
 from django.conf import settings
 from django.http.request import split_domain_port, validate_host
+from prometheus_client import Counter
 
 from linklayer import metrics, registries
 from linklayer.cache import Found, Source
@@ -24,11 +25,12 @@ NOT_OURS = frozenset({b"authorization", b"content-length", b"transfer-encoding",
 
 @dataclass(slots=True)
 class Prepared:
-    """What can be made ready once per cached entry: the answer and its encoded headers."""
+    """What can be made ready once per cached entry: the answer, its encoded headers, its counter."""
 
     answer: Answer
     headers: list[tuple[bytes, bytes]]
     expires_at: float | None
+    answered: Counter
 
 
 class FrontDoor:
@@ -69,6 +71,7 @@ class FrontDoor:
             encoded = encoded + _pairs(cache_headers(found))
         if scope["method"] == "GET":
             read.record(found, answer, VisitorFacts.from_scope(scope))
+        prepared.answered.inc()
         await send({"type": "http.response.start", "status": answer.status, "headers": encoded})
         await send({"type": "http.response.body", "body": answer.body})
         return True
@@ -119,9 +122,8 @@ def _conditional(prepared: Prepared, headers: dict[bytes, bytes]) -> tuple[Answe
 def _prepare(read: PublicRead, entry: Entry) -> Prepared:
     found = _found(entry, "hit-l1")
     answer = read.answer(found)
-    prepared = Prepared(answer, _encoded(answer), read.expires_at(found))
-    entry.prepared[id(read)] = prepared
-    metrics.front_door_answers.labels(str(answer.status)).inc()
+    answered = metrics.front_door_answers.labels(read.reads.namespace, str(answer.status))
+    prepared = entry.prepared[id(read)] = Prepared(answer, _encoded(answer), read.expires_at(found), answered)
     return prepared
 
 

@@ -6,6 +6,8 @@ cache_reads = Counter("linklayer_cache_reads", "Cached reads by where the answer
 cache_corrupt = Counter("linklayer_cache_corrupt", "Values in the cache that could not be read and were deleted")
 cache_errors = Counter("linklayer_cache_errors", "Calls to the cache that failed")
 cache_breaker_open = Gauge("linklayer_cache_breaker_open", "1 while the cache is not asked", multiprocess_mode="max")
-front_door_answers = Counter("linklayer_front_door_answers", "Requests answered in the event loop", ["status"])
+front_door_answers = Counter(
+    "linklayer_front_door_answers", "Requests answered in the event loop", ["namespace", "status"]
+)
 lane_refused = Counter("linklayer_lane_refused", "Requests refused because the Django lane was full")
 rate_limited = Counter("linklayer_rate_limited", "Requests refused by a rate limit", ["group"])

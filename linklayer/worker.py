@@ -12,6 +12,7 @@ from celery import Task
 from celery.exceptions import SoftTimeLimitExceeded
 from celery.utils.log import get_logger
 from celery.worker.consumer import Consumer
+from celery.worker.state import maybe_shutdown
 from django.db import InterfaceError, OperationalError, close_old_connections, connections
 from kombu import Connection
 from kombu.message import Message
@@ -130,7 +131,14 @@ class SafeConsumer(Consumer):
         super().__init__(*args, **{**kwargs, "without_mingle": True, "without_gossip": True, "without_heartbeat": True})
 
     def connection_for_read(self, heartbeat: float | None = None) -> Connection:
-        return self.ensure_connected(consuming_connection(heartbeat_seconds=heartbeat))
+        """Connect, however long the broker is away; try every two seconds at least, so that work goes on at once."""
+        return consuming_connection(heartbeat_seconds=heartbeat).ensure_connection(
+            self._note_no_connection, interval_start=0.2, interval_step=0.4, interval_max=2.0, callback=maybe_shutdown
+        )
+
+    @staticmethod
+    def _note_no_connection(error: Exception, wait_seconds: float) -> None:
+        log.warning("broker_away", error=str(error), wait_seconds=wait_seconds)
 
     def connect(self) -> Connection:
         """Connect, and make sure that what we reject has somewhere to go."""
