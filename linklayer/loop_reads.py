@@ -72,7 +72,7 @@ class LoopReads:
         while self._waiting:
             waiting, self._waiting = self._waiting, {}
             try:
-                values = await self._client.mget(list(waiting))
+                values: list[bytes | None] = await self._client.mget(list(waiting))  # type: ignore[assignment] # not decoded
             except Exception as error:  # noqa: BLE001 - whoever waits is told, whatever it was
                 for future in waiting.values():
                     future.set_exception(error)

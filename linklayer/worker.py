@@ -131,9 +131,9 @@ class SafeConsumer(Consumer):
         super().__init__(*args, **{**kwargs, "without_mingle": True, "without_gossip": True, "without_heartbeat": True})
 
     def connection_for_read(self, heartbeat: float | None = None) -> Connection:
-        """Connect, however long the broker is away; try every two seconds at least, so that work goes on at once."""
+        """Connect, however long the broker is away; tried every two seconds, so that work goes on when it is back."""
         return consuming_connection(heartbeat_seconds=heartbeat).ensure_connection(
-            self._note_no_connection, interval_start=0.2, interval_step=0.4, interval_max=2.0, callback=maybe_shutdown
+            self._note_no_connection, interval_start=1, interval_step=1, interval_max=2, callback=maybe_shutdown
         )
 
     @staticmethod
