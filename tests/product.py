@@ -139,8 +139,7 @@ class Product:
         return self._background(f"worker-{name}", argv)
 
     def beat(self) -> RunningServer:
-        schedule = str(self._folder / "beat")
-        return self._background("beat", ("-m", "celery", "-A", "linklayer", "beat", "-s", schedule))
+        return self._background("beat", ("-m", "celery", "-A", "linklayer", "beat"))
 
     def manage(self, *arguments: str) -> str:
         """Run a command to its end; returns what it printed."""
