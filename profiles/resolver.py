@@ -1,0 +1,172 @@
+"""The cached lookups behind every read of a profile, and the answers made from them.
+
+A profile has one entry, by id; usernames in any case point to it. Behind the cache stands the snapshot in PostgreSQL;
+Linktree is asked only when that is over-age or known to be outdated, and the snapshot serves as stale when it fails.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from functools import partial
+
+from django.utils import timezone
+
+from analytics.recorder import record_view
+from linklayer.cache import CachedReads, Found, Lifetime, Loaded, current_version
+from linklayer.public_reads import Answer
+from linklayer.visitor import VisitorFacts
+from linklayer.warming import Warmer
+from profiles import mirroring, selectors
+from profiles.contracts import Json, is_username
+from profiles.page import page_answer
+
+DAY_SECONDS = 24 * 3600.0
+# The cache shortens a soft lifetime by up to a tenth and may refresh early: the snapshot must be due by then.
+DUE_SHARE = 0.85
+PROFILE_LIFETIME = Lifetime(soft_seconds=240, serve_behind_seconds=300, hard_seconds=DAY_SECONDS, deadline_seconds=2.0)
+LINKS_LIFETIME = Lifetime(soft_seconds=120, serve_behind_seconds=150, hard_seconds=DAY_SECONDS, deadline_seconds=2.0)
+USERNAME_LIFETIME = Lifetime(
+    soft_seconds=3600, serve_behind_seconds=DAY_SECONDS, hard_seconds=DAY_SECONDS, deadline_seconds=0.5
+)
+FIRST_SIGHT_LIFETIME = Lifetime(soft_seconds=30, serve_behind_seconds=30, hard_seconds=30, deadline_seconds=2.0)
+
+_COUNTED = ("clickCount",)
+
+
+def _load_id(username: str) -> Loaded | None:
+    version = current_version(f"username:{username}")
+    profile_id = selectors.find_profile_id(username)
+    return None if profile_id is None else Loaded(version, {"id": profile_id})
+
+
+def _load_first_sight(username: str) -> Loaded | None:
+    profile_id = mirroring.mirror_profile(username)
+    return None if profile_id is None else Loaded(0, {"id": profile_id})
+
+
+def _load(lifetime: Lifetime, namespace: str, shape: Callable[[Json], Json], key: str) -> Loaded | None:
+    """Read the snapshot, after asking Linktree if it is due; say how old it is, and whether the source failed."""
+    profile_id = int(key)
+    age = selectors.sync_age(profile_id, now=timezone.now())
+    if age is None or not age.is_public:
+        return None
+    is_stale = False
+    if age.is_mirrored and (age.is_outdated or age.age_seconds >= lifetime.soft_seconds * DUE_SHARE):
+        is_stale = age.is_waiting or not mirroring.refresh_for_reader(profile_id)
+        age = selectors.sync_age(profile_id, now=timezone.now()) or age
+    version = current_version(f"{namespace}:{key}")
+    profile = selectors.public_profile(profile_id)
+    if profile is None:
+        return None
+    return Loaded(version, {**shape(profile), "id": profile_id}, age_seconds=age.age_seconds, is_stale=is_stale)
+
+
+def _whole(profile: Json) -> Json:
+    return {"profile": profile, "etag": _etag(profile)}
+
+
+def _links_only(profile: Json) -> Json:
+    document = {
+        "profileId": profile["id"],
+        "username": profile["username"],
+        "links": profile["links"],
+        "lastModified": profile["lastModified"],
+        "lastSyncedAt": profile["lastSyncedAt"],
+    }
+    return {"profile": document, "etag": _etag(document)}
+
+
+def _etag(profile: Json) -> str:
+    """Weak, and blind to what changes without an edit: click counts and the moment of the last sync."""
+    links = [{name: value for name, value in link.items() if name not in _COUNTED} for link in profile["links"]]
+    shown = {**profile, "links": links, "lastSyncedAt": None}
+    digest = hashlib.sha256(json.dumps(shown, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return f'W/"{digest[:24]}"'
+
+
+profile_reads = CachedReads("profile", PROFILE_LIFETIME, partial(_load, PROFILE_LIFETIME, "profile", _whole))
+links_reads = CachedReads("profile-links", LINKS_LIFETIME, partial(_load, LINKS_LIFETIME, "profile-links", _links_only))
+username_reads = CachedReads("username", USERNAME_LIFETIME, _load_id)
+first_sight_reads = CachedReads("first-sight", FIRST_SIGHT_LIFETIME, _load_first_sight)
+
+
+def resolve_id(username: str, *, before_asking: Callable[[], None]) -> str | None:
+    """Return the cache key of the profile that a username (or id) means, None if there is none.
+
+    before_asking: called before Linktree is asked about a name that we do not know; it may raise, so that strangers
+    cannot spend the quota. Raises Unavailable if neither database nor Linktree can answer.
+    """
+    if not is_username(username):
+        return None
+    found = username_reads.resolve(username.lower())
+    if found is None:
+        before_asking()
+        found = first_sight_reads.resolve(username.lower())
+    return None if found is None else str(found.value["id"])
+
+
+def _peeked_id(username: str) -> str | None:
+    """Return the key that tier 1 knows for a username, without any wait."""
+    entry = username_reads.peek(username.lower()) if is_username(username) else None
+    return None if entry is None else str(entry.value["id"])
+
+
+def json_answer(found: Found) -> Answer:
+    body = json.dumps(found.value["profile"], ensure_ascii=False, separators=(",", ":")).encode()
+    headers = (
+        ("Content-Type", "application/json"),
+        ("Cache-Control", "no-cache"),
+        ("ETag", found.value["etag"]),
+        ("Vary", "Authorization"),
+    )
+    return Answer(200, headers, body)
+
+
+class ProfileRead:
+    """The public read of `GET /api/profiles/<username>`: the brief's Profile."""
+
+    reads = profile_reads
+    shows_cache = True
+    prefix = "/api/profiles/"
+
+    def key(self, path: str) -> str | None:
+        return _peeked_id(path[len(self.prefix) :]) if path.startswith(self.prefix) else None
+
+    def answer(self, found: Found) -> Answer:
+        return json_answer(found)
+
+    def expires_at(self, found: Found) -> float | None:
+        return None
+
+    def record(self, found: Found, answer: Answer, facts: VisitorFacts) -> None:
+        record_view(profile_id=found.value["id"], facts=facts)
+
+
+class PageRead(ProfileRead):
+    """The public read of `GET /@<username>`: the profile page."""
+
+    prefix = "/@"
+
+    def answer(self, found: Found) -> Answer:
+        return page_answer(found.value["profile"], etag=found.value["etag"])
+
+
+class LinksRead(ProfileRead):
+    """The read of `GET /api/profiles/<username>/links`; the front door leaves it to Django."""
+
+    reads = links_reads
+
+    def record(self, found: Found, answer: Answer, facts: VisitorFacts) -> None:
+        """A list of links is no view of the profile."""
+
+
+profile_read = ProfileRead()
+page_read = PageRead()
+links_read = LinksRead()
+
+
+def _keys() -> "map[str]":
+    return map(str, selectors.profile_ids())
+
+
+warm = Warmer(name="profiles", reads=profile_reads, keys=_keys, count=selectors.profile_count)
