@@ -1,5 +1,6 @@
 """Front door and Django view: one table of requests through both over real HTTP, the same answer from each."""
 
+import re
 import socket
 from collections.abc import Iterator
 from datetime import timedelta
@@ -8,6 +9,7 @@ import pytest
 from django.utils import timezone
 
 from linklayer.embedded.processes import Keeper
+from profiles.models import Profile
 from shortlinks import services
 from shortlinks.models import ShortLink
 from shortlinks.selectors import short_link_by_slug
@@ -40,6 +42,15 @@ GET_TABLE = [
     "/" + "x" * 5000,
     "/parity%E2%82%ACeuro",
     "/parity%FF",
+    "/api/profiles/parity",
+    "/api/profiles/PARITY",
+    "/api/profiles/parity?x=1",
+    "/api/profiles/parity/",
+    "/api/profiles/parity/links",
+    "/@parity",
+    "/@Parity",
+    "/@hidden",
+    "/api/profiles/hidden",
     "/api/profiles/unknown-user",
     "/api/profiles/",
     "/@unknown-user",
@@ -64,7 +75,11 @@ HEADER_TABLE = [
     ("a body", "/parity-link", ["Host: localhost", "Content-Length: 0"]),
     ("cookies", "/parity-link", ["Host: localhost", "Cookie: a=1; b=2"]),
     ("accepts nothing", "/parity-link", ["Host: localhost", "Accept: image/png"]),
-    ("HEAD", "/parity-link", ["Host: localhost"]),
+    ("a profile that the client has", "/api/profiles/parity", ["Host: localhost", "If-None-Match: *"]),
+    ("a profile it has not", "/api/profiles/parity", ["Host: localhost", 'If-None-Match: "other"']),
+    ("a page that the client has", "/@parity", ["Host: localhost", 'If-None-Match: "other", *']),
+    ("a profile and a key that is none", "/api/profiles/parity", ["Host: localhost", "Authorization: Bearer x"]),
+    ("a profile, compressed", "/api/profiles/parity", ["Host: localhost", "Accept-Encoding: gzip"]),
 ]
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -108,6 +123,8 @@ def links(ports: tuple[int, int]) -> None:
     ShortLink.objects.filter(slug="parity-expired").update(expires_at=timezone.now() - timedelta(days=1))
     services.disable_short_link(link_id("parity-disabled"))
     services.retire_short_link(link_id("parity-retired"))
+    Profile.objects.create(username="parity", display_name="Parität", bio="A bio", theme={"mode": "dark"})
+    Profile.objects.create(username="hidden", is_published=False)
 
 
 def link_id(slug: str) -> int:
@@ -180,3 +197,23 @@ def test_the_statuses_are_those_of_the_design(ports: tuple[int, int]) -> None:
     }
     found = {target: answer(ports[0], "GET", target, ["Host: localhost"])[0] for target in expected}
     assert found == expected
+
+
+def test_the_front_door_answers_what_is_cached(ports: tuple[int, int]) -> None:
+    """The table would prove nothing if both columns were Django's."""
+    before = front_door_answers(ports[0])
+    for target in ("/parity-link", "/parity-disabled", "/api/profiles/parity", "/@parity"):
+        for _ in range(3):
+            answer(ports[0], "GET", target, ["Host: localhost"])
+    after = front_door_answers(ports[0])
+    gained = {labels: after[labels] - before.get(labels, 0.0) for labels in after}
+    assert gained[("link", "302")] >= 2
+    assert gained[("link", "410")] >= 2
+    assert gained[("profile", "200")] >= 4
+
+
+def front_door_answers(port: int) -> dict[tuple[str, str], float]:
+    """Return the front door's own count, by namespace and status."""
+    text = answer(port, "GET", "/metrics", ["Host: localhost"])[2].decode()
+    pattern = r'linklayer_front_door_answers_total\{namespace="(.*)",status="(.*)"\} (.*)'
+    return {(namespace, status): float(count) for namespace, status, count in re.findall(pattern, text)}

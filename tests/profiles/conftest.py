@@ -142,9 +142,3 @@ def linked(simulator: Running, settings: Settings, monkeypatch: pytest.MonkeyPat
     settings.LINKTREE_API_KEY = "lt_test_full"
     yield simulator
     configured.forget_clients()
-
-
-@pytest.fixture(autouse=True)
-def _static_files(settings: Settings) -> None:
-    """WhiteNoise warns about a folder that is not there."""
-    settings.STATIC_ROOT.mkdir(parents=True, exist_ok=True)
