@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from linklayer.embedded import door, welcome
@@ -69,18 +69,18 @@ class Launcher:
         self._since = time.monotonic()
         self._supervisor = Supervisor(keeper, self._say)
         self._private = session.private_folder()
+        self._wait_for_simulator: Callable[[], None] = lambda: None
 
     def start(self) -> Supervisor:
         """Start everything and say where it is. Raises EmbeddedError and StopRequested."""
-        wanted = [name for name in ALL if not _is_given(name)]
+        wanted = [name for name in ALL if not _given(name)]
         settings = self._settings()
         settings |= self._start_simulator(settings)
         settings |= self._start_servers(wanted)
         self._session.publish(self._private, settings)
         programs = self._programs(settings)
         self._prepare(programs, keeps_database=DATABASE_URL in wanted)
-        on_rabbitmq = settings.get(AMQP_URL, os.environ.get(AMQP_URL, "")).startswith("amqp")
-        for program in programs.long_running(on_rabbitmq=on_rabbitmq):
+        for program in programs.long_running(on_rabbitmq=_given(AMQP_URL).startswith("amqp")):
             self._supervisor.start(program)
         self._say("web, shipper, workers and beat are starting")
         self._supervisor.start_until(self._front.is_ready, timeout_seconds=_READY_SECONDS)
@@ -106,13 +106,13 @@ class Launcher:
             "BIND": ",".join(self._front.hosts),
             "PROMETHEUS_MULTIPROC_DIR": str(metrics),
         }
-        if not _is_given("SECRET_KEY"):
+        if not _given("SECRET_KEY"):
             settings["SECRET_KEY"] = secret(self._session.var, "secret_key")
         return settings
 
     def _start_simulator(self, settings: Mapping[str, str]) -> dict[str, str]:
         """Start the simulator where no Linktree is given; return how to reach it."""
-        if _is_given("LINKTREE_BASE_URL"):
+        if _given("LINKTREE_BASE_URL"):
             return {}
         port = door.free_port()
         linktree = {
@@ -121,19 +121,18 @@ class Launcher:
             "LINKTREE_PROFILE_ID": _DEMO_PROFILE,
             "LINKTREE_WEBHOOK_SECRET": secret(self._session.var, "linktree_webhook_secret"),
         }
-        programs = self._programs({**settings, **linktree})
-        self._supervisor.start(programs.simulator(port, f"{self._front.url}/webhooks/linktree"))
+        program = self._programs({**settings, **linktree}).simulator(port, f"{self._front.url}/webhooks/linktree")
+        process = self._supervisor.start(program)
+        self._wait_for_simulator = lambda: self._keeper.wait_until(lambda: door.is_open(port), process, program)
         return linktree
 
     def _start_servers(self, wanted: Sequence[str]) -> dict[str, str]:
-        web = int(os.environ.get("WEB_CONCURRENCY") or os.cpu_count() or 1) * int(
-            os.environ.get("DJANGO_THREADS") or 10
-        )
+        web = _number("WEB_CONCURRENCY", os.cpu_count() or 1) * _number("DJANGO_THREADS", 10)
         password = secret(self._session.var, "database_password")
         servers = Servers(self._session.var, self._private, password, connections=web + _OTHER_CONNECTIONS)
         addresses = servers.start(self._keeper, wanted, self._supervisor.start)
         for name in ALL:
-            self._say(f"{NAMES[name]}: {'started here' if name in wanted else 'as given by ' + name}")
+            self._say(f"{NAMES[name]} is up" if name in wanted else f"{name} is given: nothing started for it")
         return addresses
 
     def _prepare(self, programs: Programs, *, keeps_database: bool) -> None:
@@ -143,11 +142,14 @@ class Launcher:
         """
         var = self._session.var
         jobs = [
-            (programs.prepare_database(), Stamp(PROJECT, var / "postgres" / "prepared"), not keeps_database),
-            (programs.collect_static(), Stamp(PROJECT, var / "static.prepared"), not (var / "static").exists()),
+            (programs.prepare_database(), Stamp(PROJECT, var / "postgres" / "prepared"), keeps_database),
+            (programs.collect_static(), Stamp(PROJECT, var / "static.prepared"), (var / "static").exists()),
         ]
-        due = [(program, stamp) for program, stamp, always in jobs if always or not stamp.is_current()]
-        for program, stamp, process in [(program, stamp, self._keeper.start(program)) for program, stamp in due]:
+        due = [(program, stamp) for program, stamp, can_stay in jobs if not (can_stay and stamp.is_current())]
+        if due:
+            self._wait_for_simulator()  # the demo profile comes from there
+        started = [(self._keeper.start(program), program, stamp) for program, stamp in due]
+        for process, program, stamp in started:
             self._keeper.wait_for_end(process, program)
             stamp.set()
             self._say(f"{program.name} done")
@@ -158,8 +160,17 @@ def _print(text: str) -> None:
     sys.stdout.flush()
 
 
-def _is_given(name: str) -> bool:
-    return bool(os.environ.get(name) or os.environ.get(f"{name}_FILE"))
+def _given(name: str) -> str:
+    """Return a setting from the environment, or from the file that NAME_FILE names; empty if neither is there."""
+    file = os.environ.get(f"{name}_FILE")
+    return os.environ.get(name) or (Path(file).read_text().strip() if file else "")
+
+
+def _number(name: str, default: int) -> int:
+    text = os.environ.get(name) or str(default)
+    if not text.isdecimal() or int(text) < 1:
+        raise EmbeddedError(f"{name} must be a whole number from 1, not {text!r}")
+    return int(text)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,57 @@
+"""A server of the test run while it lives: tests break it, and put it right again."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+
+from linklayer.embedded.processes import Keeper, Program
+
+_START_SECONDS = 60.0
+
+
+class RunningServer:
+    """A started server with its address; `start` after `kill` or `stop` brings it back with its data."""
+
+    def __init__(
+        self, keeper: Keeper, url: str, program: Callable[[], Program], is_ready: Callable[[], bool], *before: Program
+    ) -> None:
+        self.url = url
+        self._keeper = keeper
+        self._program = program
+        self._is_ready = is_ready
+        for helper in before:
+            keeper.start(helper)
+        self.launch()
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def launch(self) -> None:
+        """Start without waiting."""
+        self._process: subprocess.Popen[bytes] = self._keeper.start(self._program())
+
+    def wait(self) -> None:
+        """Wait until it answers."""
+        self._keeper.wait_until(self._is_ready, self._process, self._program(), timeout_seconds=_START_SECONDS)
+
+    def start(self) -> None:
+        self.launch()
+        self.wait()
+
+    def stop(self) -> None:
+        self._keeper.stop(self._process)
+
+    def kill(self) -> None:
+        """End it as `kill -9` would."""
+        os.killpg(self.pid, signal.SIGKILL)
+        self._process.wait()
+        self._keeper.forget(self._process)
+
+    def freeze(self) -> None:
+        """Stop it from answering, without ending it (SIGSTOP to all its processes)."""
+        os.killpg(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        os.killpg(self.pid, signal.SIGCONT)
