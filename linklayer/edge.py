@@ -6,13 +6,18 @@ fields and seconds, and drops or refuses what Django's lane would misread. `read
 
 import asyncio
 import http
+from collections.abc import Callable
 from typing import Any
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+import msgspec
+import structlog
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn_worker import UvicornWorker
 
 from linklayer.errors import LinkLayerError, TooLarge
+
+logger = structlog.get_logger(__name__)
 
 REQUEST_LINE_BYTES = 8 * 1024
 HEADER_FIELDS = 100
@@ -26,11 +31,26 @@ class RequestTimeout(LinkLayerError):
     status, kind, title = 408, "request-timeout", "The body came too slowly"
 
 
+class Ready(msgspec.Struct):
+    """A whole answer: `headers` for ASGI, `head` the same as lines of HTTP/1.1, each with its CRLF."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    head: bytes
+    body: bytes
+
+
 class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's httptools protocol with limits on the request head; a refusal closes the connection."""
+    """uvicorn's httptools protocol with limits on the request head; a refusal closes the connection.
+
+    What the application can answer at once (its `answer_now`) is written from the parser's callback: a task, an event
+    and two messages per redirect would cost more than everything else about it.
+    """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's own
         super().connection_made(transport)
+        self._answer_now: Callable[[Any], Ready | None] | None = getattr(self.app, "answer_now", None)
+        self._is_answered = False
         self._in_head = False
         self._head_bytes = 0
         self._field_bytes = 0
@@ -58,6 +78,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._is_answered = False
         self._in_head = True
         self._head_bytes = 0
         self._field_bytes = 0
@@ -80,7 +101,54 @@ class BoundedProtocol(HttpToolsProtocol):
         hosts = [value for name, value in self.headers if name == b"host"]
         if len(hosts) != 1 or not self.url.startswith((b"/", b"*")):
             self._refuse(400)
-        super().on_headers_complete()
+        if self._answer_now is not None and self._may_answer_now():
+            self._is_answered = self._is_answered_by(self._answer_now)
+        if not self._is_answered:
+            super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        if not self._is_answered:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if not self._is_answered:
+            super().on_message_complete()
+
+    def _may_answer_now(self) -> bool:
+        """Only in turn, only to a client that reads, and only where nothing about the connection is special."""
+        cycle: RequestResponseCycle | None = self.cycle
+        is_free = cycle is None or cycle.response_complete
+        parser = self.parser
+        return (
+            is_free
+            and not self.flow.write_paused
+            and not self.transport.is_closing()
+            and parser.get_http_version() == "1.1"
+            and parser.should_keep_alive()
+            and not parser.should_upgrade()
+        )
+
+    def _is_answered_by(self, answer_now: Callable[[Any], Ready | None]) -> bool:
+        target = httptools.parse_url(self.url)
+        self.scope["method"] = self.parser.get_method().decode("ascii")
+        self.scope["raw_path"] = target.path
+        self.scope["path"] = target.path.decode("ascii")  # with a "%" in it, it is not answered now
+        self.scope["query_string"] = target.query or b""
+        try:
+            ready = answer_now(self.scope)
+        except Exception:
+            logger.exception("answer_now_failed", path=self.scope["path"])
+            return False
+        if ready is None:
+            return False
+        parts = [STATUS_LINE[ready.status]]
+        parts += [b"%s: %s\r\n" % pair for pair in self.server_state.default_headers]  # the date
+        parts += [ready.head, b"\r\n"]
+        if self.scope["method"] != "HEAD":
+            parts.append(ready.body)
+        self.transport.write(b"".join(parts))
+        self.on_response_complete()
+        return True
 
     def send_400_response(self, msg: str) -> None:
         status = http.HTTPStatus(self._refusal or 400)

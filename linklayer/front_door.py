@@ -4,6 +4,7 @@ It decides nothing about content: the answer was prepared by the app's public re
 own. What it does not understand goes to Django. It never blocks: no ORM, no django-redis, no DNS.
 """
 
+import re
 import time
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,20 +16,22 @@ from prometheus_client import Counter
 
 from linklayer import metrics, registries
 from linklayer.cache import Found, Source
+from linklayer.edge import Ready
 from linklayer.loop_reads import LoopReads
 from linklayer.public_reads import SECURITY_HEADERS, Answer, Headers, PublicRead, cache_headers, conditional
 from linklayer.tier1 import Entry, tier1
 from linklayer.visitor import VisitorFacts
 
+_LINE_BREAK = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 NOT_OURS = frozenset({b"authorization", b"content-length", b"transfer-encoding", b"expect", b"upgrade"})
 
 
 @dataclass(slots=True)
 class Prepared:
-    """What can be made ready once per cached entry: the answer, its encoded headers, its counter."""
+    """What is made once per cached entry: the answer, the answer ready to be sent, its end and its counter."""
 
     answer: Answer
-    headers: list[tuple[bytes, bytes]]
+    ready: Ready
     expires_at: float | None
     answered: Counter
 
@@ -41,6 +44,15 @@ class FrontDoor:
         self._reads: list[PublicRead] = registries.load(settings.PUBLIC_READS)
         self._loop_reads = LoopReads()
 
+    def answer_now(self, scope: dict[str, Any]) -> Ready | None:
+        """Return the answer if tier 1 holds it: what the edge sends without a task, an event or a wait."""
+        asked = self._asked(scope)
+        if asked is None:
+            return None
+        read, key = asked
+        entry = read.reads.peek(key)
+        return None if entry is None else _answer(scope, read, entry, "hit-l1")
+
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] == "http":
             if not await self._answered(scope, send):
@@ -51,8 +63,7 @@ class FrontDoor:
     async def _answered(self, scope: dict[str, Any], send: Any) -> bool:
         """Answer from the cache; False if this request is Django's."""
         asked = self._asked(scope)
-        headers = _readable_headers(scope["headers"]) if asked is not None else None
-        if asked is None or headers is None:
+        if asked is None:
             return False
         read, key = asked
         source: Source = "hit-l1"
@@ -60,20 +71,11 @@ class FrontDoor:
         if entry is None:
             source = "hit-l2"
             entry = await self._loop_reads.entry(read.reads, key)
-        if entry is None:
+        ready = None if entry is None else _answer(scope, read, entry, source)
+        if ready is None:
             return False
-        prepared = entry.prepared.get(id(read)) or _prepare(read, entry)
-        if prepared.expires_at is not None and prepared.expires_at <= time.time():
-            return False
-        found = _found(entry, source)
-        answer, encoded = _conditional(prepared, headers)
-        if read.shows_cache:
-            encoded = encoded + _pairs(cache_headers(found))
-        if scope["method"] == "GET":
-            read.record(found, answer, VisitorFacts.from_scope(scope))
-        prepared.answered.inc()
-        await send({"type": "http.response.start", "status": answer.status, "headers": encoded})
-        await send({"type": "http.response.body", "body": answer.body})
+        await send({"type": "http.response.start", "status": ready.status, "headers": ready.headers})
+        await send({"type": "http.response.body", "body": ready.body})
         return True
 
     def _asked(self, scope: dict[str, Any]) -> tuple[PublicRead, str] | None:
@@ -97,6 +99,28 @@ class FrontDoor:
         await send({"type": "lifespan.shutdown.complete"})
 
 
+def _answer(scope: dict[str, Any], read: PublicRead, entry: Entry, source: Source) -> Ready | None:
+    """Return the answer made of the entry, recorded; None if the request or the moment makes it Django's."""
+    headers = _readable_headers(scope["headers"])
+    if headers is None:
+        return None
+    prepared = entry.prepared.get(id(read)) or _prepare(read, entry)
+    if prepared.expires_at is not None and prepared.expires_at <= time.time():
+        return None
+    found = _found(entry, source)
+    answer, ready = prepared.answer, prepared.ready
+    if b"if-none-match" in headers:
+        answer = conditional(answer, headers[b"if-none-match"].decode("latin-1"))
+        ready = ready if answer is prepared.answer else _ready(answer)
+    if read.shows_cache:
+        more = _pairs(cache_headers(found))
+        ready = Ready(ready.status, ready.headers + more, ready.head + _lines(more), ready.body)
+    if scope["method"] == "GET":
+        read.record(found, answer, VisitorFacts.from_scope(scope, headers))
+    prepared.answered.inc()
+    return ready
+
+
 def _readable_headers(headers: list[tuple[bytes, bytes]]) -> dict[bytes, bytes] | None:
     """Return the headers by name, or None if one of them makes the request Django's."""
     by_name = dict(headers)
@@ -112,18 +136,11 @@ def _is_allowed_host(host: bytes) -> bool:
     return bool(domain) and validate_host(domain, settings.ALLOWED_HOSTS)
 
 
-def _conditional(prepared: Prepared, headers: dict[bytes, bytes]) -> tuple[Answer, list[tuple[bytes, bytes]]]:
-    if b"if-none-match" not in headers:
-        return prepared.answer, prepared.headers
-    answer = conditional(prepared.answer, headers[b"if-none-match"].decode("latin-1"))
-    return answer, prepared.headers if answer is prepared.answer else _encoded(answer)
-
-
 def _prepare(read: PublicRead, entry: Entry) -> Prepared:
     found = _found(entry, "hit-l1")
     answer = read.answer(found)
     answered = metrics.front_door_answers.labels(read.reads.namespace, str(answer.status))
-    prepared = entry.prepared[id(read)] = Prepared(answer, _encoded(answer), read.expires_at(found), answered)
+    prepared = entry.prepared[id(read)] = Prepared(answer, _ready(answer), read.expires_at(found), answered)
     return prepared
 
 
@@ -132,12 +149,21 @@ def _found(entry: Entry, source: Source) -> Found:
     return Found(entry.value, entry.version, age, "stale" if entry.is_stale else source)
 
 
-def _encoded(answer: Answer) -> list[tuple[bytes, bytes]]:
+def _ready(answer: Answer) -> Ready:
     length: Headers = () if answer.status == 304 else (("Content-Length", str(len(answer.body))),)
     given = {name.lower() for name, _ in answer.headers}
     common = tuple(pair for pair in SECURITY_HEADERS if pair[0].lower() not in given)
-    return _pairs((*answer.headers, *common, *length))
+    pairs = _pairs((*answer.headers, *common, *length))
+    return Ready(answer.status, pairs, _lines(pairs), answer.body)
 
 
 def _pairs(headers: Headers) -> list[tuple[bytes, bytes]]:
-    return [(name.lower().encode(), value.encode("latin-1")) for name, value in headers]
+    """Encode headers. Raises ValueError for a line break in one: what uvicorn checks for all others."""
+    pairs = [(name.lower().encode("ascii"), value.encode("latin-1")) for name, value in headers]
+    if any(_LINE_BREAK.search(name + value) for name, value in pairs):
+        raise ValueError("a header with a control character")
+    return pairs
+
+
+def _lines(pairs: list[tuple[bytes, bytes]]) -> bytes:
+    return b"".join(b"%s: %s\r\n" % pair for pair in pairs)

@@ -46,6 +46,7 @@ class LoopReads:
         try:
             raw = await self._get(tier2.made_key(full_key))
             envelope = tier2.decode(raw) if raw is not None else None
+            envelope = reads.decoded(envelope) if envelope is not None else None
         except (RedisError, OSError) as error:
             metrics.cache_errors.inc()
             logger.info("cache_loop_read_failed", error=type(error).__name__)

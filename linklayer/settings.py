@@ -125,7 +125,7 @@ TIER1_ENTRIES = env.int("TIER1_ENTRIES", 100_000)
 AMQP_URL = env.str("AMQP_URL", "amqp://guest:guest@127.0.0.1:5672//")
 
 # --- Registries: what the base calls upward, by dotted name.
-PUBLIC_READS = ["profiles.resolver.profile_read", "profiles.resolver.page_read", "shortlinks.resolver.redirect_read"]
+PUBLIC_READS = ["shortlinks.resolver.redirect_read", "profiles.resolver.profile_read", "profiles.resolver.page_read"]
 CACHE_WARMERS = ["shortlinks.resolver.warm", "profiles.resolver.warm"]
 EVENT_HANDLERS = ["profiles.handlers.handlers"]
 HEALTH_CHECKS: list[str] = []  # callables () -> dict shown in /health; "degraded": True lowers the status

@@ -119,10 +119,15 @@ def get(key: str) -> Envelope | None:
             return envelope
         raise ValueError("not an envelope")  # noqa: TRY301 - django-redis reads a bare number itself
     except ValueError:
-        metrics.cache_corrupt.inc()
-        logger.warning("cache_value_corrupt", key=key)
-        _guarded(lambda: caches[ALIAS].delete(key))
+        discard_corrupt(key)
         return None
+
+
+def discard_corrupt(key: str) -> None:
+    """Delete a value that nobody can read, and count it."""
+    metrics.cache_corrupt.inc()
+    logger.warning("cache_value_corrupt", key=key)
+    _guarded(lambda: caches[ALIAS].delete(key))
 
 
 def store(key: str, envelope: Envelope, lifetime_seconds: float) -> bool:

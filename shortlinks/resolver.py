@@ -52,7 +52,7 @@ def _ending(short_link: ShortLink) -> Ending | None:
     return None
 
 
-redirect_reads = CachedReads("link", LINK_LIFETIME, _load)
+redirect_reads = CachedReads("link", LINK_LIFETIME, _load, Destination.from_json)
 
 
 class RedirectRead:
@@ -66,20 +66,20 @@ class RedirectRead:
         return slug if is_slug(slug) else None
 
     def answer(self, found: Found) -> Answer:
-        destination = Destination.from_json(found.value)
+        destination: Destination = found.value
         if destination.ending_at(time.time()) is not None:
             return page(410)
         return Answer(destination.status_code, (("Location", destination.url), _NOT_KEPT))
 
     def expires_at(self, found: Found) -> float | None:
         """Return the moment of the link's expiry (Unix seconds) while it lies ahead."""
-        destination = Destination.from_json(found.value)
+        destination: Destination = found.value
         lies_ahead = destination.expires_at is not None and destination.ending_at(time.time()) is None
         return destination.expires_at if lies_ahead else None
 
     def record(self, found: Found, answer: Answer, facts: VisitorFacts) -> None:
         if 300 <= answer.status < 400:
-            destination = Destination.from_json(found.value)
+            destination: Destination = found.value
             record_click(
                 link_id=destination.link_id,
                 profile_id=destination.profile_id,

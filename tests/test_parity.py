@@ -10,6 +10,7 @@ from django.utils import timezone
 
 from linklayer.embedded.processes import Keeper
 from profiles.models import Profile
+from profiles.services import save_profile
 from shortlinks import services
 from shortlinks.models import ShortLink
 from shortlinks.selectors import short_link_by_slug
@@ -123,8 +124,8 @@ def links(ports: tuple[int, int]) -> None:
     ShortLink.objects.filter(slug="parity-expired").update(expires_at=timezone.now() - timedelta(days=1))
     services.disable_short_link(link_id("parity-disabled"))
     services.retire_short_link(link_id("parity-retired"))
-    Profile.objects.create(username="parity", display_name="Parität", bio="A bio", theme={"mode": "dark"})
-    Profile.objects.create(username="hidden", is_published=False)
+    save_profile(Profile(username="parity", display_name="Parität", bio="A bio", theme={"mode": "dark"}))
+    save_profile(Profile(username="hidden", is_published=False))
 
 
 def link_id(slug: str) -> int:
