@@ -9,7 +9,7 @@ from linklayer.embedded.processes import Program
 
 _MANAGE = "manage.py"
 # Clicks wait in the spool, visitors do not: what ships and stores them gives way to the web (design section 3).
-_GIVES_WAY = 10
+_GIVES_WAY = 19
 # A second's worth of gossip between workers, which ours do not need.
 _WORKER = ("--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "info")
 

@@ -112,3 +112,14 @@ def test_an_interrupt_in_the_terminal_does_not_reach_programs(tmp_path: Path) ->
         process = start(keeper, python(tmp_path, PARENT))
         assert os.getpgid(process.pid) == process.pid != os.getpgid(0)
         assert os.getsid(process.pid) != os.getsid(0)
+
+
+def test_a_program_that_gives_way_gives_way_to_other_sessions_too(tmp_path: Path) -> None:
+    """Where the kernel schedules by session, niceness alone would count only within the program's own."""
+    grouping = Path("/proc/self/autogroup")
+    if not grouping.exists():
+        pytest.skip("this kernel does not group processes by session")
+    with Keeper() as keeper:
+        process = keeper.start(Program("sleeper", ("sleep", "60"), tmp_path, tmp_path / "log", niceness=10))
+        assert os.getpriority(os.PRIO_PROCESS, process.pid) == 10
+        assert Path(f"/proc/{process.pid}/autogroup").read_text().endswith("nice 10\n")
