@@ -199,7 +199,7 @@ class CachedReads:
         self, key: str, stale: Envelope | None, wait_seconds: float, *, cache_is_up: bool
     ) -> Envelope | None:
         if not cache_is_up:
-            return self._loaded_once(key, token=None)
+            return self._loaded_once(key, token=None, is_kept=False)
         full_key = self.full_key(key)
         give_up_at = time.monotonic() + wait_seconds
         while True:
@@ -216,26 +216,38 @@ class CachedReads:
             if time.monotonic() >= give_up_at:
                 return _stale_or_unavailable(stale)
 
-    def _loaded_once(self, key: str, token: str | None) -> Envelope | None:
-        """Call the loader and put its answer into tier 2; a dead cache only means that it is not kept there."""
+    def _loaded_once(self, key: str, token: str | None, *, is_kept: bool = True) -> Envelope | None:
+        """Call the loader and put its answer into tier 2; a dead cache only means that it is not kept there.
+
+        is_kept: False where the cache has just not answered: the visitor has waited for it long enough.
+        """
         full_key = self.full_key(key)
-        started_at, started = time.time(), time.monotonic()
         try:
-            loaded = self._load(key)
-            if loaded is None:
-                _ignore_cache_down(lambda: tier2.delete_value(full_key))
-                return None
-            soft_seconds = STALE_RETRY_SECONDS if loaded.is_stale else self.lifetime.soft_seconds
-            read_at = started_at - loaded.age_seconds
-            fresh_for = soft_seconds * (1 - SOFT_JITTER * random.random())  # noqa: S311 - spreads load, keeps no secret
-            soft_at = started_at + fresh_for if loaded.is_stale else max(read_at + fresh_for, started_at + 1)
-            load_seconds = time.monotonic() - started
-            envelope = Envelope(loaded.version, loaded.value, read_at, soft_at, load_seconds, loaded.is_stale)
-            _ignore_cache_down(lambda: tier2.store(full_key, envelope, self.lifetime.hard_seconds))
-            return self.decoded(envelope)
+            envelope = self._loaded_now(key)
+            if is_kept:
+                _ignore_cache_down(lambda: self._put(full_key, envelope))
+            return None if envelope is None else self.decoded(envelope)
         finally:
             if token is not None:
                 _ignore_cache_down(lambda: tier2.unlock(full_key, token))
+
+    def _loaded_now(self, key: str) -> Envelope | None:
+        started_at, started = time.time(), time.monotonic()
+        loaded = self._load(key)
+        if loaded is None:
+            return None
+        soft_seconds = STALE_RETRY_SECONDS if loaded.is_stale else self.lifetime.soft_seconds
+        read_at = started_at - loaded.age_seconds
+        fresh_for = soft_seconds * (1 - SOFT_JITTER * random.random())  # noqa: S311 - spreads load, keeps no secret
+        soft_at = started_at + fresh_for if loaded.is_stale else max(read_at + fresh_for, started_at + 1)
+        load_seconds = time.monotonic() - started
+        return Envelope(loaded.version, loaded.value, read_at, soft_at, load_seconds, loaded.is_stale)
+
+    def _put(self, full_key: str, envelope: Envelope | None) -> None:
+        if envelope is None:
+            tier2.delete_value(full_key)
+        else:
+            tier2.store(full_key, envelope, self.lifetime.hard_seconds)
 
     def _refresh_if_first(self, key: str) -> None:
         full_key = self.full_key(key)
