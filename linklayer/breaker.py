@@ -20,12 +20,14 @@ class Open(Exception):
 
 
 class Breaker:
-    """failures within window_seconds open it; probe: a call that raises while the other side is gone."""
+    """failures within window_seconds open it; probe: a call that raises while the other side is gone; on_change is
+    told whether it is open now."""
 
     def __init__(
         self,
         probe: Callable[[], object],
         before_close: Callable[[], object],
+        on_change: Callable[[bool], object],
         *,
         failures: int = 3,
         window_seconds: float = 5.0,
@@ -34,6 +36,7 @@ class Breaker:
     ) -> None:
         self._probe = probe
         self._before_close = before_close
+        self._on_change = on_change
         self._failures: deque[float] = deque(maxlen=failures)
         self._window_seconds = window_seconds
         self._first_probe_seconds = first_probe_seconds
@@ -50,6 +53,7 @@ class Breaker:
             if self.is_open or len(recent) < (self._failures.maxlen or 1):
                 return
             self.is_open = True
+        self._on_change(True)
         logger.warning("cache_breaker_opened")
         threading.Thread(target=self._probe_until_back, name="cache-probe", daemon=True).start()
 
@@ -73,5 +77,6 @@ class Breaker:
             with self._lock:
                 self._failures.clear()
                 self.is_open = False
+            self._on_change(False)
             logger.warning("cache_breaker_closed")
             return

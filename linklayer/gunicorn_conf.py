@@ -29,6 +29,14 @@ worker_tmp_dir = str(_shared_memory) if os.access(_shared_memory, os.W_OK) else 
 control_socket_disable = True
 
 
+def on_starting(_server: Any) -> None:
+    """Begin the counts anew: those of processes long gone would be added to ours."""
+    if folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        for left in Path(folder).glob("*.db"):
+            left.unlink()
+
+
 def child_exit(_server: Any, worker: Any) -> None:
     """Drop the gauges of a worker that is gone."""
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):

@@ -209,5 +209,4 @@ def _catch_up() -> None:
         connection.close()  # the probing thread ends here
 
 
-breaker = Breaker(probe=answers, before_close=_catch_up)
-metrics.cache_breaker_open.set_function(lambda: float(breaker.is_open))
+breaker = Breaker(probe=answers, before_close=_catch_up, on_change=metrics.cache_breaker_open.set)

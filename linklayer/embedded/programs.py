@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from linklayer.embedded.processes import Program
@@ -42,13 +42,18 @@ class Programs:
         """Web first: it takes the longest to come up."""
         dead_letters = [self._python("dead-letters", _MANAGE, "consume_dead_letters")] if on_rabbitmq else []
         return [
-            self._python("web", "-m", "gunicorn", "-c", "linklayer/gunicorn_conf.py"),
+            self._web(),
             self._python("shipper", _MANAGE, "ship_clicks", niceness=_GIVES_WAY),
             self._worker("clicks", "clicks.v1", concurrency=1, niceness=_GIVES_WAY),
             self._worker("work", "linktree.v1,webhooks.v1,default.v1", concurrency=2),
             self._celery("beat", "beat", "--schedule", str(self.var / "beat"), "--pidfile=", "--loglevel", "info"),
             *dead_letters,
         ]
+
+    def _web(self) -> Program:
+        """gunicorn; whichever worker is asked for /metrics answers for all of them."""
+        web = self._python("web", "-m", "gunicorn", "-c", "linklayer/gunicorn_conf.py")
+        return replace(web, environ={**web.environ, "PROMETHEUS_MULTIPROC_DIR": str(self.var / "metrics")})
 
     def _worker(self, name: str, queues: str, *, concurrency: int, niceness: int = 0) -> Program:
         options = ("-n", f"{name}@%h", "-Q", queues, "--concurrency", str(concurrency), *_WORKER)
