@@ -31,6 +31,7 @@ from analytics.segments import (
     list_segments,
     read_segment,
 )
+from linklayer.database.base import answers_within
 from linklayer.errors import Unavailable
 
 logger = structlog.get_logger(__name__)
@@ -38,6 +39,7 @@ logger = structlog.get_logger(__name__)
 # Enough to keep the workers busy; what is beyond waits in the spool and not in the broker.
 BATCHES_UNDER_WAY = 200
 CONFIRM_SECONDS = 0.2
+CONFIRM_PATIENCE_SECONDS = 5.0
 ADOPT_SECONDS = 1.0
 RESEND_FIRST_SECONDS = 60.0
 RESEND_LONGEST_SECONDS = 600.0
@@ -201,7 +203,8 @@ class Shipper:
         """Ask the database what is stored, and delete the segments of which nothing is missing."""
         missing = [batch_id for shipment in self._under_way.values() for batch_id in shipment.missing]
         try:
-            stored = set(IngestedBatch.objects.filter(pk__in=missing).values_list("pk", flat=True))
+            with answers_within(CONFIRM_PATIENCE_SECONDS):
+                stored = set(IngestedBatch.objects.filter(pk__in=missing).values_list("pk", flat=True))
         except (DatabaseError, InterfaceError) as error:
             connection.close()
             self._database.began(now, error)

@@ -1,6 +1,6 @@
 """The web process: the front door before Django's synchronous stack.
 
-`get_asgi_application()` is not used: its sync views make under a thousand requests a second (design section 3).
+`get_asgi_application()` is not used: its sync views make under a thousand requests a second.
 """
 
 import os

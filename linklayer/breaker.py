@@ -1,8 +1,8 @@
 """The circuit breaker in front of Redis: a dead cache costs a few calls, never every visitor 100 ms.
 
-Opens after 3 failures within 5 s; while open no call is made. A background thread probes after 1 s, doubling to 10 s:
-never a visitor's request (engineering notes 3.3). Before it closes, `before_close` runs: the cache is not trusted
-until it has been told what it missed.
+Opens after 3 failures within 5 s, or when told to; while open no call is made. A background thread probes each second,
+never a visitor's request, and no more seldom during a long outage: the first to come back is
+the one who tells the cache what it missed. `before_close` does that; until then the cache is not trusted.
 """
 
 import threading
@@ -31,16 +31,14 @@ class Breaker:
         *,
         failures: int = 3,
         window_seconds: float = 5.0,
-        first_probe_seconds: float = 1.0,
-        last_probe_seconds: float = 10.0,
+        probe_seconds: float = 1.0,
     ) -> None:
         self._probe = probe
         self._before_close = before_close
         self._on_change = on_change
         self._failures: deque[float] = deque(maxlen=failures)
         self._window_seconds = window_seconds
-        self._first_probe_seconds = first_probe_seconds
-        self._last_probe_seconds = last_probe_seconds
+        self._probe_seconds = probe_seconds
         self._lock = threading.Lock()
         self._prober: int | None = None
         self.is_open = False
@@ -50,7 +48,12 @@ class Breaker:
             now = time.monotonic()
             self._failures.append(now)
             recent = [moment for moment in self._failures if now - moment <= self._window_seconds]
-            if self.is_open or len(recent) < (self._failures.maxlen or 1):
+        if len(recent) == self._failures.maxlen:
+            self.open()
+
+    def open(self) -> None:
+        with self._lock:
+            if self.is_open:
                 return
             self.is_open = True
         self._on_change(True)
@@ -64,15 +67,13 @@ class Breaker:
 
     def _probe_until_back(self) -> None:
         self._prober = threading.get_ident()
-        pause = self._first_probe_seconds
         while True:
-            time.sleep(pause)
+            time.sleep(self._probe_seconds)
             try:
                 self._probe()
                 self._before_close()
             except Exception as error:  # noqa: BLE001 - whatever fails, the answer is the same: not back yet
                 logger.info("cache_probe_failed", error=type(error).__name__)
-                pause = min(pause * 2, self._last_probe_seconds)
                 continue
             with self._lock:
                 self._failures.clear()

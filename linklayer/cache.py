@@ -1,4 +1,4 @@
-"""The two-tier cache (design section 5): cache-aside with single-flight, stale-while-revalidate and versions.
+"""The two-tier cache: cache-aside with single-flight, stale-while-revalidate and versions.
 
 Tier 1 is a dict in each web process (tier1.py), tier 2 is Redis (tier2.py), behind them the caller's loader. It knows
 keys and versions, not models: each app's resolver owns its key format and its loader. With Redis gone every read still
@@ -21,6 +21,7 @@ import structlog
 from django.db import DatabaseError, InterfaceError, close_old_connections, connection, transaction
 
 from linklayer import metrics, tier2
+from linklayer.database.base import answers_within
 from linklayer.errors import Unavailable, UpstreamFailed
 from linklayer.models import CacheKeyVersion, PendingForget
 from linklayer.tier1 import Entry, tier1
@@ -97,7 +98,7 @@ class CachedReads:
         self.lifetime = lifetime
         self._load = load
         self._decode = decode
-        self._loading: dict[str, Future[Envelope | None]] = {}
+        self._loading: dict[tuple[str, int], Future[Envelope | None]] = {}
         self._loading_lock = threading.Lock()
 
     def full_key(self, key: str) -> str:
@@ -170,13 +171,15 @@ class CachedReads:
     def _single_flight(self, key: str, stale: Envelope | None, *, cache_is_up: bool) -> Envelope | None:
         """Load once for all who ask at the same time: threads by a future, processes by a lock in Redis.
 
-        Returns `stale` if another is loading and a stale copy is good enough to go on with.
+        Returns `stale` if another is loading and a stale copy is good enough to go on with. Who asks after an edit
+        does not join a load that began before it.
         """
+        flight = (key, tier1.last_forgotten(self.full_key(key)))
         with self._loading_lock:
-            loading = self._loading.get(key)
+            loading = self._loading.get(flight)
             if loading is None:
                 mine: Future[Envelope | None] = Future()
-                self._loading[key] = mine
+                self._loading[flight] = mine
         wait_seconds = STALE_WAIT_SECONDS if stale is not None else self.lifetime.deadline_seconds
         if loading is not None:
             try:
@@ -193,7 +196,7 @@ class CachedReads:
             return envelope
         finally:
             with self._loading_lock:
-                del self._loading[key]
+                del self._loading[flight]
 
     def _loaded_across_processes(
         self, key: str, stale: Envelope | None, wait_seconds: float, *, cache_is_up: bool
@@ -233,7 +236,8 @@ class CachedReads:
 
     def _loaded_now(self, key: str) -> Envelope | None:
         started_at, started = time.time(), time.monotonic()
-        loaded = self._load(key)
+        with answers_within(self.lifetime.deadline_seconds):
+            loaded = self._load(key)
         if loaded is None:
             return None
         soft_seconds = STALE_RETRY_SECONDS if loaded.is_stale else self.lifetime.soft_seconds

@@ -1,7 +1,7 @@
 """The Celery application: `celery -A linklayer worker`, `celery -A linklayer beat`.
 
 One configuration for publishers and workers, RabbitMQ and the Redis transport. Every time-out that bounds a publish is
-here (engineering notes 2.2 and 2.3): none of them may be removed alone, each closes a way to hang for ever.
+here: none of them may be removed alone, each closes a way to hang for ever.
 """
 
 import os
@@ -70,6 +70,7 @@ BEAT_SCHEDULE: dict[str, dict[str, Any]] = {
     "prune clicks": {"task": "analytics.prune", "schedule": crontab(minute="3")},
     "make partitions": {"task": "analytics.make_partitions", "schedule": crontab(minute="7")},
     "prune creations": {"task": "shortlinks.prune_idempotent_creations", "schedule": crontab(minute="11")},
+    "prune receipts": {"task": "webhooks.prune_receipts", "schedule": crontab(minute="17")},
 }
 
 app = Celery("linklayer", task_cls="linklayer.worker:SafeTask", strict_typing=True)

@@ -1,4 +1,4 @@
-"""Who is asking: one place decides, from the socket peer and what trusted proxies say (engineering notes 7.5)."""
+"""Who is asking: one place decides, from the socket peer and what trusted proxies say."""
 
 import ipaddress
 from collections.abc import Sequence
@@ -10,13 +10,20 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 UNKNOWN = "0.0.0.0"
 
 
-@lru_cache(maxsize=4096)
+REMEMBERED_LENGTH = 256  # characters: strangers choose the header, and 4096 long ones are much memory
+
+
 def client_address(peer: str, forwarded_for: str = "") -> str:
     """Return the client's address in its canonical text form.
 
     peer: the socket's other end ("" on a Unix socket, then `0.0.0.0`). forwarded_for: the X-Forwarded-For header's
     lines joined with ",", believed only as far as TRUSTED_PROXIES reach, from the right. Garbage in it ends the walk.
     """
+    walk = _remembered_walk if len(forwarded_for) <= REMEMBERED_LENGTH else _walk
+    return walk(peer, forwarded_for)
+
+
+def _walk(peer: str, forwarded_for: str) -> str:
     networks: Sequence[Network] = settings.TRUSTED_PROXIES
     address = _parsed(peer)
     for part in reversed(forwarded_for.split(",")):
@@ -27,6 +34,9 @@ def client_address(peer: str, forwarded_for: str = "") -> str:
             break
         address = claimed
     return str(address) if address is not None else UNKNOWN
+
+
+_remembered_walk = lru_cache(maxsize=4096)(_walk)
 
 
 def is_trusted_proxy(peer: str) -> bool:

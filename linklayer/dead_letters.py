@@ -22,7 +22,7 @@ from linklayer.storable import storable, storable_text
 log = structlog.get_logger(__name__)
 
 MAX_REPLAYS = 5
-# Our own headers on a replayed message. `x-death` of the broker is no count to rely on (engineering notes 2.5).
+# Our own headers on a replayed message. `x-death` of the broker is no count to rely on.
 KEY_HEADER = "x-dead-letter-key"
 REPLAYS_HEADER = "x-replay-count"
 _BROKERS_OWN = ("x-death", "x-first-death-", "x-last-death-")

@@ -1,4 +1,4 @@
-"""The edge: what a client may send, and how slowly, before any of our code sees it (design section 3).
+"""The edge: what a client may send, and how slowly, before any of our code sees it.
 
 Under the uvicorn worker gunicorn's request limits do not act, so the protocol class bounds the request head in bytes,
 fields and seconds, and drops or refuses what Django's lane would misread. `read_body` bounds the body.
@@ -7,7 +7,8 @@ fields and seconds, and drops or refuses what Django's lane would misread. `read
 import asyncio
 import http
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
 import httptools
 import msgspec
@@ -22,8 +23,11 @@ logger = structlog.get_logger(__name__)
 REQUEST_LINE_BYTES = 8 * 1024
 HEADER_FIELDS = 100
 HEADER_BYTES = 32 * 1024
+MESSAGE_BYTES = 4 * 1024 * 1024  # with chunk sizes and trailers, which no limit on the body counts
 HEAD_SECONDS = 10.0
 BODY_SECONDS = 10.0
+UNREAD_SECONDS = 30.0  # a client that takes nothing of its answer for so long is gone: it would keep a thread
+TOGETHER_BYTES = 256 * 1024  # thousands of requests in one packet must not gather thousands of pages
 CONNECTIONS = 10_000  # per process; idle ones included
 
 
@@ -40,6 +44,39 @@ class Ready(msgspec.Struct):
     body: bytes
 
 
+class WriteTogether:
+    """Makes the writes of one turn of the event loop one after the other, at its end.
+
+    A write wakes the client it goes to. Made one by one, between other work, each of them wakes the load balancer anew,
+    which costs more than the write itself (measured: 34 against 46 thousand redirects a second with two workers).
+    """
+
+    _by_loop: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, "WriteTogether"]] = WeakKeyDictionary()
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiting: list[tuple[asyncio.Transport, bytes]] = []
+        self._waiting_bytes = 0
+
+    @classmethod
+    def of(cls, loop: asyncio.AbstractEventLoop) -> "WriteTogether":
+        return cls._by_loop.setdefault(loop, cls(loop))
+
+    def write(self, transport: asyncio.Transport, data: bytes) -> None:
+        if not self._waiting:
+            self._loop.call_soon(self.flush)
+        self._waiting.append((transport, data))
+        self._waiting_bytes += len(data)
+        if self._waiting_bytes > TOGETHER_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
+        for transport, data in waiting:
+            if not transport.is_closing():
+                transport.write(data)
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's httptools protocol with limits on the request head; a refusal closes the connection.
 
@@ -50,12 +87,14 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's own
         super().connection_made(transport)
         self._answer_now: Callable[[Any], Ready | None] | None = getattr(self.app, "answer_now", None)
+        self._together = WriteTogether.of(self.loop)
         self._is_answered = False
         self._in_head = False
-        self._head_bytes = 0
+        self._message_bytes = 0
         self._field_bytes = 0
         self._refusal: int | None = None
         self._head_timer: asyncio.TimerHandle | None = None
+        self._unread_timer: asyncio.TimerHandle | None = None
         if len(self.connections) > CONNECTIONS:
             transport.close()
             return
@@ -63,24 +102,43 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._disarm_head_timer()
+        self._disarm_unread_timer()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._in_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > HEADER_BYTES + REQUEST_LINE_BYTES:
-                self._refusal = 431
-                self.send_400_response("")
-                return
+        self._message_bytes += len(data)  # on_message_begin sets it to zero: the packet that begins one is not counted
         super().data_received(data)
-        if self._in_head and self._head_timer is None and not self.transport.is_closing():
+        if self.transport.is_closing():
+            return
+        if self._in_head and self._message_bytes > HEADER_BYTES + REQUEST_LINE_BYTES:
+            self._refusal = 431
+            self.send_400_response("")
+        elif self._message_bytes > MESSAGE_BYTES:
+            self._refusal = 413
+            self.send_400_response("")
+        elif self._head_timer is None and (self._in_head or self._is_idle_without_timer()):
             self._arm_head_timer()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unread_timer = self.loop.call_later(UNREAD_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._disarm_unread_timer()
+        super().resume_writing()
+
+    def eof_received(self) -> None:
+        self._together.flush()  # the transport closes itself after this
+
+    def shutdown(self) -> None:
+        self._together.flush()
+        super().shutdown()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._is_answered = False
         self._in_head = True
-        self._head_bytes = 0
+        self._message_bytes = 0
         self._field_bytes = 0
 
     def on_url(self, url: bytes) -> None:
@@ -92,7 +150,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self._field_bytes += len(name) + len(value) + 4
         if self._field_bytes > HEADER_BYTES or len(self.headers) >= HEADER_FIELDS:
             self._refuse(431)
-        if b"_" not in name:  # WSGI would merge X_Forwarded_For into X-Forwarded-For
+        # A trailer is no header: it would get past the proxy as one. WSGI would merge X_Forwarded_For into
+        # X-Forwarded-For.
+        if self._in_head and b"_" not in name:
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
@@ -104,6 +164,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._answer_now is not None and self._may_answer_now():
             self._is_answered = self._is_answered_by(self._answer_now)
         if not self._is_answered:
+            self._unset_keepalive_if_required()  # of an answer before it in the same packet
             super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -116,17 +177,30 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _may_answer_now(self) -> bool:
         """Only in turn, only to a client that reads, and only where nothing about the connection is special."""
-        cycle: RequestResponseCycle | None = self.cycle
-        is_free = cycle is None or cycle.response_complete
         parser = self.parser
         return (
-            is_free
+            self._is_free()
             and not self.flow.write_paused
             and not self.transport.is_closing()
             and parser.get_http_version() == "1.1"
             and parser.should_keep_alive()
             and not parser.should_upgrade()
         )
+
+    def _is_free(self) -> bool:
+        """Tell whether all requests so far are answered."""
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is None or cycle.response_complete
+
+    def _is_in_turn(self) -> bool:
+        """Tell whether what is written now answers the request that is being read."""
+        cycle: RequestResponseCycle | None = self.cycle
+        is_first = cycle is not None and cycle.more_body and not cycle.response_started and not self.pipeline
+        return is_first or self._is_free()
+
+    def _is_idle_without_timer(self) -> bool:
+        """Tell whether nothing would end this connection: an empty line stops the keep-alive timer, begins no head."""
+        return self._is_free() and self.timeout_keep_alive_task is None
 
     def _is_answered_by(self, answer_now: Callable[[Any], Ready | None]) -> bool:
         target = httptools.parse_url(self.url)
@@ -146,13 +220,17 @@ class BoundedProtocol(HttpToolsProtocol):
         parts += [ready.head, b"\r\n"]
         if self.scope["method"] != "HEAD":
             parts.append(ready.body)
-        self.transport.write(b"".join(parts))
+        self._together.write(self.transport, b"".join(parts))
         self.on_response_complete()
         return True
 
     def send_400_response(self, msg: str) -> None:
+        self._together.flush()
         status = http.HTTPStatus(self._refusal or 400)
         if self.transport.is_closing():
+            return
+        if not self._is_in_turn():  # the client would take it for the answer to an earlier request
+            self.transport.close()
             return
         body = b'{"type":"about:blank","title":"%s","status":%d}' % (status.phrase.encode(), status)
         self.transport.write(
@@ -172,6 +250,11 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._head_timer is not None:
             self._head_timer.cancel()
             self._head_timer = None
+
+    def _disarm_unread_timer(self) -> None:
+        if self._unread_timer is not None:
+            self._unread_timer.cancel()
+            self._unread_timer = None
 
     def _head_too_slow(self) -> None:
         self._refusal = 408

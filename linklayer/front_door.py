@@ -23,6 +23,7 @@ from linklayer.tier1 import Entry, tier1
 from linklayer.visitor import VisitorFacts
 
 _LINE_BREAK = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+HOST_BYTES = 255  # a DNS name has no more; longer ones are not worth remembering
 NOT_OURS = frozenset({b"authorization", b"content-length", b"transfer-encoding", b"expect", b"upgrade"})
 
 
@@ -124,7 +125,8 @@ def _answer(scope: dict[str, Any], read: PublicRead, entry: Entry, source: Sourc
 def _readable_headers(headers: list[tuple[bytes, bytes]]) -> dict[bytes, bytes] | None:
     """Return the headers by name, or None if one of them makes the request Django's."""
     by_name = dict(headers)
-    if not NOT_OURS.isdisjoint(by_name) or not _is_allowed_host(by_name.get(b"host", b"")):
+    host = by_name.get(b"host", b"")
+    if not NOT_OURS.isdisjoint(by_name) or len(host) > HOST_BYTES or not _is_allowed_host(host):
         return None
     return by_name
 

@@ -13,6 +13,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, 
 
 from linklayer import registries, tier2
 from linklayer.client_address import is_loopback, is_trusted_proxy
+from linklayer.database.base import answers_within
 from linklayer.tier2 import CacheDown
 
 BUDGET_SECONDS = 1.0
@@ -48,11 +49,9 @@ def health(_request: HttpRequest) -> HttpResponse:
 
 
 def metrics(request: HttpRequest) -> HttpResponse:
-    """Prometheus text, for loopback and trusted networks only; 404 to others."""
+    """Prometheus text, for loopback and trusted networks only; 404 to others, and to all who come through a proxy."""
     peer = request.META.get("PEER_ADDR", "")
-    if not (
-        is_loopback(request.META["REMOTE_ADDR"]) or (is_trusted_proxy(peer) and peer == request.META["REMOTE_ADDR"])
-    ):
+    if "HTTP_X_FORWARDED_FOR" in request.META or not (is_loopback(peer) or is_trusted_proxy(peer)):
         return HttpResponse(status=404)
     registry = REGISTRY
     if settings.PROMETHEUS_MULTIPROC_DIR:
@@ -99,7 +98,7 @@ _current = States()
 
 def _database_answers() -> bool:
     try:
-        with connection.cursor() as cursor:
+        with answers_within(BUDGET_SECONDS), connection.cursor() as cursor:
             cursor.execute("SELECT 1")
     except (DatabaseError, InterfaceError):
         connection.close()

@@ -1,6 +1,6 @@
 """The Django lane: the ordinary synchronous stack behind the front door, in a bounded pool with a bounded queue.
 
-When both are full the answer is 503 with Retry-After at once, never an unbounded wait (design section 3).
+When both are full the answer is 503 with Retry-After at once, never an unbounded wait.
 """
 
 import json

@@ -5,6 +5,7 @@ confirmed after it, so that a crash in between is found by the sweep and not for
 """
 
 import json
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -25,6 +26,8 @@ Sweeper = Callable[[int, dict[str, Any]], bool]
 
 BATCH = 100
 MAX_BATCHES = 50
+# PostgreSQL ends a transaction that lies idle for 10 s, and what was published then would be published for ever again.
+BATCH_SECONDS = 5.0
 # Longer than any call to Linktree with its retries: until then the caller itself may still confirm.
 ANNOUNCED_TOO_LONG = timedelta(seconds=120)
 KEPT_PUBLISHED = timedelta(days=7)
@@ -48,10 +51,14 @@ def announce(type: str, payload: dict[str, Any]) -> int:  # noqa: A002 - as abov
         return OutboxEvent.objects.create(type=type, payload=payload, state=OutboxEvent.State.PENDING).pk
 
 
-def confirm(event_id: int) -> None:
-    """Publish an announced event: the change happened. A repeat does nothing."""
+def confirm(event_id: int, payload: dict[str, Any] | None = None) -> None:
+    """Publish an announced event: the change happened. A repeat does nothing.
+
+    payload: what happened, where that is not all that was announced.
+    """
     announced = OutboxEvent.objects.filter(pk=event_id, state=OutboxEvent.State.PENDING)
-    if announced.update(state=OutboxEvent.State.READY):
+    happened = {} if payload is None else {"payload": payload}
+    if announced.update(state=OutboxEvent.State.READY, **happened):
         transaction.on_commit(_ask_for_dispatch, robust=True)
 
 
@@ -97,6 +104,7 @@ def sweep_announcements() -> int:
 def _dispatch_batch() -> tuple[int, bool]:
     """Publish one batch under row locks that only other dispatchers would take; (published, whether there is more)."""
     confirmed: list[int] = []
+    give_up_at = time.monotonic() + BATCH_SECONDS
     with transaction.atomic():
         ready = OutboxEvent.objects.select_for_update(skip_locked=True).filter(state=OutboxEvent.State.READY)
         events = list(ready.order_by("id")[:BATCH])
@@ -104,6 +112,8 @@ def _dispatch_batch() -> tuple[int, bool]:
             for event in events:
                 queues.publish_event(event.type, event.pk, _message_body(event))
                 confirmed.append(event.pk)
+                if time.monotonic() >= give_up_at:
+                    break
         except Unavailable as error:
             log.warning("outbox_waits", ready=len(events) - len(confirmed), error=str(error))
         OutboxEvent.objects.filter(pk__in=confirmed).update(

@@ -1,7 +1,7 @@
 """Public reads: what the front door and Django's views both answer, from one prepared `Answer`.
 
 An app offers a `PublicRead` by dotted name (settings.PUBLIC_READS). Whatever decides status, headers and body stands
-here or in the app's `answer`, so that both lanes give the same response (design section 3, the parity test).
+here or in the app's `answer`, so that both lanes give the same response (the parity test).
 """
 
 from dataclasses import dataclass, replace
@@ -60,7 +60,7 @@ class PublicRead(Protocol):
 
 
 def cache_headers(found: Found) -> Headers:
-    return (("Age", str(int(found.age_seconds))), ("X-Cache", found.source))
+    return (("Age", str(max(0, int(found.age_seconds)))), ("X-Cache", found.source))
 
 
 def conditional(answer: Answer, if_none_match: str) -> Answer:

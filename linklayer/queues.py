@@ -22,7 +22,7 @@ from linklayer.topology import DEAD_LETTERS, EVENTS, ROUTES, TASK_QUEUES
 __all__ = ["ROUTES", "TASK_QUEUES", "publish_event", "publish_message", "send"]
 
 # What a publish may raise when the broker is at fault. A queue deleted under us is an AMQPError (312 NO_ROUTE) and no
-# OperationalError; a full queue is a nack (engineering notes 2.2).
+# OperationalError; a full queue is a nack.
 BROKER_FAULTS = (OperationalError, LimitExceeded, AMQPError, MessageNacked, RedisError, OSError)
 
 PERSISTENT = 2  # delivery mode: on disk

@@ -1,9 +1,10 @@
 """Rate limits per client address: INCR + EXPIRE in Redis by django-ratelimit, a local count while Redis is away.
 
 Fixed windows: up to twice the rate can pass around a window's edge. Without Redis each process allows its share of the
-rate, never an unlimited number and never nobody (engineering notes 7.5).
+rate, never an unlimited number and never nobody.
 """
 
+import ipaddress
 import threading
 import time
 
@@ -21,6 +22,7 @@ from linklayer.errors import TooManyRequests
 logger = structlog.get_logger(__name__)
 
 LOCAL_ADDRESSES = 10_000
+IPV6_PREFIX = 64  # what one household gets: who has one address has all of them
 _PERIOD_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
@@ -31,19 +33,27 @@ def check_rate(request: HttpRequest, *, group: str, rate: str) -> None:
     """
     if not settings.RATELIMIT_ENABLE:
         return
+    source = _source(request.META["REMOTE_ADDR"])
     try:
         tier2.breaker.check()
-        usage = get_usage(request, group=group, key="ip", rate=rate, increment=True)
+        usage = get_usage(request, group=group, key=lambda _group, _request: source, rate=rate, increment=True)
         is_over, wait_seconds = usage["should_limit"], usage["time_left"]
     except Open:
-        is_over, wait_seconds = _local.count(f"{group} {request.META['REMOTE_ADDR']}", rate)
+        is_over, wait_seconds = _local.count(f"{group} {source}", rate)
     except (RedisError, ConnectionInterrupted, OSError) as error:
         logger.warning("rate_limit_local", group=group, error=type(error).__name__)
         tier2.breaker.failed()
-        is_over, wait_seconds = _local.count(f"{group} {request.META['REMOTE_ADDR']}", rate)
+        is_over, wait_seconds = _local.count(f"{group} {source}", rate)
     if is_over:
         metrics.rate_limited.labels(group).inc()
         raise TooManyRequests(f"at most {rate} from one address", retry_after_seconds=max(1, wait_seconds))
+
+
+def _source(address: str) -> str:
+    """Return whom a limit counts: an IPv4 address, or the /64 of an IPv6 one."""
+    if ":" not in address:
+        return address
+    return str(ipaddress.ip_network(f"{address}/{IPV6_PREFIX}", strict=False).network_address)
 
 
 class LocalWindows:

@@ -1,4 +1,4 @@
-"""What the base calls upward, by dotted name, so that it imports no app (design section 2)."""
+"""What the base calls upward, by dotted name, so that it imports no app."""
 
 from collections.abc import Iterable
 from functools import lru_cache

@@ -1,4 +1,4 @@
-"""`make run`: the whole system from one command, and its end with Ctrl-C (design section 4).
+"""`make run`: the whole system from one command, and its end with Ctrl-C.
 
 Starts PostgreSQL and two Valkeys where no address is given, prepares the database, and starts and watches web, shipper,
 workers, beat and the Linktree simulator. Whatever keeps it from starting is said in one line, and nothing stays behind.
@@ -22,6 +22,7 @@ from linklayer.embedded.supervisor import Supervisor
 PROJECT = Path(__file__).resolve().parent.parent
 _READY_SECONDS = 60.0
 _DEMO_PROFILE = "prof_demo00000001"  # of the simulator's `myusername`
+_WEB_THREADS_OF_OURS = 8  # per web process, each with a connection: probes, refreshes behind, heartbeat, cache probe
 _OTHER_CONNECTIONS = 40  # to PostgreSQL: shipper, workers, beat, commands, PostgreSQL's own reserve
 
 
@@ -127,7 +128,8 @@ class Launcher:
         return linktree
 
     def _start_servers(self, wanted: Sequence[str]) -> dict[str, str]:
-        web = _number("WEB_CONCURRENCY", os.cpu_count() or 1) * _number("DJANGO_THREADS", 10)
+        threads = _number("DJANGO_THREADS", 10) + _WEB_THREADS_OF_OURS
+        web = _number("WEB_CONCURRENCY", os.cpu_count() or 1) * threads
         password = secret(self._session.var, "database_password")
         servers = Servers(self._session.var, self._private, password, connections=web + _OTHER_CONNECTIONS)
         addresses = servers.start(self._keeper, wanted, self._supervisor.start)

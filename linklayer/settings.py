@@ -83,18 +83,22 @@ TEMPLATES: list[dict[str, Any]] = [
 
 # --- PostgreSQL. A thread keeps its connection; processes x threads bounds them.
 DATABASES: dict[str, Any] = {"default": env.db("DATABASE_URL", default="postgres://linklayer@127.0.0.1:5432/linklayer")}
+DATABASES["default"]["ENGINE"] = "linklayer.database"  # Django's, with an end to every wait
 DATABASES["default"]["CONN_MAX_AGE"] = 600
 DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
+DATABASE_STATEMENT_TIMEOUT_MS = env.int("DATABASE_STATEMENT_TIMEOUT_MS", 10_000)
+# Ours, for a server that is frozen and does not see to its own; 0 there means: no end.
+DATABASE_PATIENCE_SECONDS = DATABASE_STATEMENT_TIMEOUT_MS / 1000 + 2 if DATABASE_STATEMENT_TIMEOUT_MS else 3600.0
 DATABASES["default"].setdefault("OPTIONS", {}).update(
     connect_timeout=2,  # libpq's minimum, seconds
     options=(
-        f"-c statement_timeout={env.int('DATABASE_STATEMENT_TIMEOUT_MS', 10_000)}"
+        f"-c statement_timeout={DATABASE_STATEMENT_TIMEOUT_MS}"
         f" -c lock_timeout={env.int('DATABASE_LOCK_TIMEOUT_MS', 2_000)}"
         " -c idle_in_transaction_session_timeout=10000"
     ),
 )
 
-# --- Redis or Valkey: the cache. 100 ms: a frozen server must not hold a visitor (engineering notes 3.1).
+# --- Redis or Valkey: the cache. 100 ms: a frozen server must not hold a visitor.
 REDIS_URL = env.str("REDIS_URL", "redis://127.0.0.1:6379/0")
 CACHE_PREFIX = env.str("CACHE_PREFIX", "ll")
 DJANGO_THREADS = env.int("DJANGO_THREADS", 10)

@@ -80,6 +80,10 @@ class Tier1:
             return None
         return entry
 
+    def last_forgotten(self, key: str) -> int:
+        """Return when the key was last forgotten or all was flushed, in the count that `begin` gives."""
+        return max(self._forgotten.get(key, 0), self._flushed_sequence)
+
     def begin(self) -> int:
         """Note the start of a read: its store is dropped if the key is forgotten in between."""
         return self._sequence
@@ -88,7 +92,7 @@ class Tier1:
         if not self.is_started:
             return
         with self._lock:
-            if self._forgotten.get(key, 0) > since or self._flushed_sequence > since:
+            if self.last_forgotten(key) > since:
                 return
             limit = TRUSTED_SECONDS if self.is_trusted else UNTRUSTED_SECONDS
             entry.live_until = min(entry.live_until, entry.stored_at + limit)
@@ -106,7 +110,7 @@ class Tier1:
         if not self.is_started:
             return
         with self._lock:
-            if self._forgotten.get(key, 0) > since or self._flushed_sequence > since:
+            if self.last_forgotten(key) > since:
                 return
             self._entries.pop(key, None)
             while len(self._absent) >= ABSENT_ENTRIES:

@@ -137,21 +137,16 @@ def store(key: str, envelope: Envelope, lifetime_seconds: float) -> bool:
 
 
 def forget(key: str, version: int, *, keep_stale: bool) -> bool:
-    """Refuse all versions before this one from now on and tell every process; says whether a value was there."""
+    """Refuse all versions before this one from now on and tell every process; says whether a value was there.
+
+    A cache that could not be told is not trusted until it has been: one failure opens the breaker.
+    """
     arguments = (f"{version:020d}", MARKER_MILLISECONDS, "1" if keep_stale else "0", forget_channel(), key)
-    return bool(_guarded(lambda: _connection().eval(_FORGET, 1, made_key(key), *arguments)))
-
-
-def drop(key: str) -> bool:
-    """Delete the value whatever its version and tell every process; says whether one was there."""
-
-    def dropped() -> bool:
-        with _connection().pipeline() as pipe:
-            pipe.delete(made_key(key))
-            pipe.publish(forget_channel(), key)
-            return bool(pipe.execute()[0])
-
-    return _guarded(dropped)
+    try:
+        return bool(_guarded(lambda: _connection().eval(_FORGET, 1, made_key(key), *arguments)))
+    except CacheDown:
+        breaker.open()
+        raise
 
 
 def delete_value(key: str) -> None:

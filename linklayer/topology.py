@@ -6,7 +6,7 @@ be changed once it exists (406 PRECONDITION_FAILED): a change needs a new versio
 
 from kombu import Exchange, Queue
 
-# Five redeliveries: a message that kills its worker each time ends in the dead letters (engineering notes 2.5).
+# Five redeliveries: a message that kills its worker each time ends in the dead letters.
 DELIVERY_LIMIT = 5
 # RabbitMQ 4 drops a quorum message after 20 redeliveries unless told otherwise, and 3.10 knows no "never". Dead
 # letters wait through any number of restarts of their consumer.
@@ -68,5 +68,6 @@ ROUTES: dict[str, str] = {
     "profiles.refresh_profile": LINKTREE,
     "shortlinks.prune_idempotent_creations": DEFAULT,
     "webhooks.process_receipt": WEBHOOKS,
+    "webhooks.prune_receipts": DEFAULT,
     "webhooks.requeue_due": DEFAULT,
 }

@@ -6,6 +6,7 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from linklayer import health
+from linklayer.sign_in import sign_in
 
 handler400 = "linklayer.problems.bad_request"
 handler403 = "linklayer.problems.permission_denied"
@@ -20,6 +21,7 @@ urlpatterns = [
     path("health", health.health),
     path("metrics", health.metrics),
     path("admin", RedirectView.as_view(url="/admin/")),
+    path("admin/login/", sign_in),  # before the admin's own
     path("admin/", admin.site.urls),
     path("api/schema", SpectacularAPIView.as_view(), name="schema"),
     path("api/docs", SpectacularSwaggerView.as_view(url_name="schema"), name="docs"),

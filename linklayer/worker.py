@@ -107,7 +107,7 @@ class SafeTask(Task):  # type: ignore[type-arg]  # generic in the stubs only
 
 
 class SafeConsumer(Consumer):
-    """Celery's consumer, but no malformed message ends it or is passed by (engineering notes 2.7).
+    """Celery's consumer, but no malformed message ends it or is passed by.
 
     Celery acknowledges and drops what it cannot decode, and its main process dies of a body that is not a list of
     three. Here both are rejected to the dead letters. What we do not use is left out: remote control, talk between

@@ -4,7 +4,7 @@ On commit the cache forgets the link itself and the key in also_forget. Nobody w
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Any, Final
@@ -32,6 +32,7 @@ __all__ = [
     "create_short_link_once",
     "disable_short_link",
     "enable_short_link",
+    "lock_short_links",
     "prune_idempotent_creations",
     "retire_short_link",
 ]
@@ -155,6 +156,14 @@ def retire_short_link(link_id: int) -> ShortLinkRecord:
         if short_link.retired_at is not None:
             return record_of(short_link)
         return _update(short_link, {"is_active": False, "retired_at": Now()})
+
+
+def lock_short_links(link_ids: Sequence[int]) -> None:
+    """Let nobody else change these short links until the transaction ends; taken in the order of ids.
+
+    For a caller that changes several and holds something that an edit of one waits for.
+    """
+    list(ShortLink.objects.select_for_update().filter(pk__in=link_ids).order_by("pk").values_list("pk", flat=True))
 
 
 def _check_input(

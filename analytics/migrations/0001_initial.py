@@ -5,7 +5,7 @@ import django.db.models.functions.datetime
 from django.db import migrations, models
 
 # Rows by day of their time; what no day's partition takes lands in DEFAULT, so no row is ever refused. Numbers are
-# BIGINT throughout: binary COPY into a narrower one wraps silently (engineering notes 5.3).
+# BIGINT throughout: binary COPY into a narrower one wraps silently.
 CLICK_SQL = """
 CREATE SEQUENCE analytics_click_id CACHE 500;
 CREATE TABLE analytics_click (

@@ -8,7 +8,7 @@ from pathlib import Path
 from linklayer.embedded.processes import Program
 
 _MANAGE = "manage.py"
-# Clicks wait in the spool, visitors do not: what ships and stores them gives way to the web (design section 3).
+# Clicks wait in the spool, visitors do not: what ships and stores them gives way to the web.
 _GIVES_WAY = 19
 # A second's worth of gossip between workers, which ours do not need.
 _WORKER = ("--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "info")

@@ -1,11 +1,11 @@
 """The shipper: a segment goes when all its batches are stored, and not before, whatever fails on the way."""
 
+import contextlib
 import itertools
 import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from uuid import UUID
 
@@ -238,19 +238,33 @@ def test_a_foreign_file_is_set_aside_and_stops_nothing(
 
 
 def test_the_command_stops_at_once_and_a_second_one_stands_by(tmp_path: Path) -> None:
-    environment = {**os.environ, "SPOOL_DIR": str(tmp_path), "DJANGO_SETTINGS_MODULE": "tests.settings"}
-    command = [sys.executable, "-m", "django", "ship_clicks"]
-    first = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
-    second = None
+    spool = tmp_path / "spool"
+    environment = {**os.environ, "SPOOL_DIR": str(spool), "DJANGO_SETTINGS_MODULE": "tests.settings"}
+    running: list[subprocess.Popen[bytes]] = []
+
+    def start(name: str) -> Path:
+        log = tmp_path / name
+        with log.open("wb") as stderr:
+            command = [sys.executable, "-m", "django", "ship_clicks"]
+            running.append(subprocess.Popen(command, env=environment, stderr=stderr))
+        return log
+
+    def holds_the_lock_file(pid: int) -> bool:
+        """Whether it has the file open: locked, or waiting for the lock."""
+        with contextlib.suppress(OSError):
+            return any(entry.resolve() == spool / "shipper.lock" for entry in Path(f"/proc/{pid}/fd").iterdir())
+        return False
+
     try:
-        wait_for((tmp_path / "shipper.lock").exists)
-        second = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
-        time.sleep(0.1)
-        first.send_signal(signal.SIGTERM)
-        assert first.wait(timeout=10) == 0
-        assert second.poll() is None
+        first_log = start("first")
+        wait_for(lambda: "shipper_started" in first_log.read_text(), seconds=30)
+        second_log = start("second")
+        wait_for(lambda: holds_the_lock_file(running[1].pid), seconds=30)
+        assert "shipper_started" not in second_log.read_text()
+        running[0].send_signal(signal.SIGTERM)
+        assert running[0].wait(timeout=10) == 0
+        wait_for(lambda: "shipper_started" in second_log.read_text(), seconds=30)
     finally:
-        for process in (first, second):
-            if process is not None:
-                process.terminate()
-                process.wait(timeout=10)
+        for process in running:
+            process.terminate()
+            process.wait(timeout=10)

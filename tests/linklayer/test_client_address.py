@@ -6,15 +6,16 @@ from collections.abc import Iterator
 import pytest
 from pytest_django.fixtures import Settings
 
+from linklayer import client_address as module
 from linklayer.client_address import client_address
 
 
 @pytest.fixture(autouse=True)
 def trusted(settings: Settings) -> Iterator[None]:
     settings.TRUSTED_PROXIES = [ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("fd00::/8")]
-    client_address.cache_clear()
+    module._remembered_walk.cache_clear()
     yield
-    client_address.cache_clear()
+    module._remembered_walk.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -39,3 +40,9 @@ def trusted(settings: Settings) -> Iterator[None]:
 )
 def test_only_trusted_proxies_are_believed(peer: str, forwarded_for: str, expected: str) -> None:
     assert client_address(peer, forwarded_for) == expected
+
+
+def test_a_long_header_is_read_and_not_remembered() -> None:
+    padding = "6.6.6.6," * 4000
+    assert client_address("10.0.0.1", f"{padding}203.0.113.7") == "203.0.113.7"
+    assert module._remembered_walk.cache_info().currsize == 0

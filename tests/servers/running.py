@@ -1,9 +1,11 @@
 """A server of the test run while it lives: tests break it, and put it right again."""
 
+import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from linklayer.embedded.processes import Keeper, Program
 
@@ -51,7 +53,21 @@ class RunningServer:
 
     def freeze(self) -> None:
         """Stop it from answering, without ending it (SIGSTOP to all its processes)."""
-        os.killpg(self.pid, signal.SIGSTOP)
+        self._signal_all(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        os.killpg(self.pid, signal.SIGCONT)
+        self._signal_all(signal.SIGCONT)
+
+    def _signal_all(self, wanted: signal.Signals) -> None:
+        """Signal it and its descendants, parents first: PostgreSQL's backends lead groups of their own."""
+        for pid in _family(self.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, wanted)
+
+
+def _family(pid: int) -> Iterator[int]:
+    yield pid
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+            for child in children.read_text().split():
+                yield from _family(int(child))

@@ -63,6 +63,7 @@ def test_the_form_works_without_javascript(client: Client) -> None:
     page = Page(response.content)
     assert page.by_id["short-url"]["value"] == "http://testserver/by-form"
     assert page.by_id["made"]["data-slug"] == "by-form"
+    assert {"copy", "clicks"} <= set(page.by_id)
     assert ShortLink.objects.get().is_anonymous
 
 

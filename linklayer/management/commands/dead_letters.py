@@ -6,6 +6,7 @@ import sys
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import InterfaceError, OperationalError
 
 from linklayer import dead_letters
 from linklayer.errors import LinkLayerError, Unavailable
@@ -30,7 +31,10 @@ class Command(BaseCommand):
         discard.add_argument("--reason", required=True)
 
     def handle(self, *args: Any, action: str, **options: Any) -> None:
-        getattr(self, f"_{action}")(options)
+        try:
+            getattr(self, f"_{action}")(options)
+        except (OperationalError, InterfaceError) as error:
+            raise CommandError(f"The database (DATABASE_URL) does not answer: {error}") from error
 
     def _list(self, options: dict[str, Any]) -> None:
         letters = DeadLetter.objects.filter(state=options["state"]).order_by("-first_seen_at")

@@ -7,6 +7,7 @@ from typing import Any
 import click
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import InterfaceError, OperationalError
 
 from linklayer import registries
 from linklayer.errors import LinkLayerError
@@ -29,9 +30,13 @@ class Command(BaseCommand):
             answers()
         except CacheDown as error:
             raise CommandError("The cache (REDIS_URL) does not answer: nothing was written.") from error
-        written = {
-            warmer.name: self._warm(warmer, None if options["all"] else options[warmer.name]) for warmer in _warmers()
-        }
+        try:
+            written = {
+                warmer.name: self._warm(warmer, None if options["all"] else options[warmer.name])
+                for warmer in _warmers()
+            }
+        except (OperationalError, InterfaceError) as error:
+            raise CommandError(f"The database (DATABASE_URL) does not answer: {error}") from error
         counts = ", ".join(f"{count} {name}" for name, count in written.items())
         self.stdout.write(f"Wrote {sum(written.values())} entries: {counts}.")
 
