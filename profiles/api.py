@@ -104,9 +104,15 @@ class InvalidationView(APIView):
     """The brief's manual invalidation."""
 
     def get_permissions(self) -> list[BasePermission]:
-        """Open from this machine in embedded mode only, so that the brief's curl line works as written."""
+        """Open from this machine in embedded mode only, so that the brief's curl line works as written.
+
+        Not to a browser on it: any page may make one post here, and then it says with Origin from where.
+        """
         is_open = (
-            settings.EMBEDDED and self.request.auth is None and _is_from_this_machine(_django_request(self.request))
+            settings.EMBEDDED
+            and self.request.auth is None
+            and "Origin" not in self.request.headers
+            and _is_from_this_machine(_django_request(self.request))
         )
         return [] if is_open else [RequiresScope("links:write")()]
 

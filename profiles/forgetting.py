@@ -12,5 +12,5 @@ def forget_profile(profile_id: int, *, keep_stale: bool) -> None:
 
 def forget_usernames(*usernames: str) -> None:
     """Outdate where these names lead, in whatever case: one of them is new, another may lead nowhere now."""
-    for username in {username.lower() for username in usernames}:
+    for username in sorted({username.lower() for username in usernames}):
         forget_after_commit(username_cache_key(username))

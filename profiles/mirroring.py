@@ -17,6 +17,7 @@ from profiles.forgetting import forget_profile, forget_usernames
 from profiles.linktree import LinktreeProfile
 from profiles.linktree.configured import FIRST_SIGHT, first_sight_quota, is_configured, linktree
 from profiles.linktree.errors import LinktreeError, LinktreeNotFound, LinktreeUnavailable
+from profiles.locking import locked_profile
 from profiles.models import Profile
 from profiles.sync import apply_snapshot
 
@@ -28,7 +29,7 @@ CLAIMED_FOR = timedelta(seconds=60)
 RETRY_BASE_SECONDS = 2.0
 RETRY_CAP_SECONDS = 10.0  # a failing profile is tried about every 8 s, however many readers ask
 READER_BUDGET_SECONDS = 1.8
-TASK_BUDGET_SECONDS = 60.0
+TASK_BUDGET_SECONDS = 40.0  # less than the 45 s of a task's soft limit: a failure must still be noted
 REFRESHES_AT_ONCE = 8  # every 10 s: within the 50 profile calls a minute that our quota allows
 
 
@@ -83,9 +84,7 @@ def refresh_profile(
         _note_failure(profile_id, error)
         return False
     with transaction.atomic():
-        profile = Profile.objects.select_for_update().get(pk=profile_id)
-        if profile.last_synced_at is None or profile.last_synced_at < asked_at:
-            _store(profile, snapshot, asked_at=asked_at)
+        _store(locked_profile(profile_id), snapshot, asked_at=asked_at)
     return True
 
 
@@ -103,9 +102,12 @@ def refresh_queued(profile_id: int) -> None:
 
 
 def refresh_if_outdated(profile_id: int) -> None:
-    """Refresh a profile that an event outdated, unless that has been done since."""
+    """Refresh a profile that an event outdated, unless that has been done since.
+
+    One attempt within 1.8 s, so that a slow Linktree holds up no other event: what fails is due again in seconds.
+    """
     if Profile.objects.filter(pk=profile_id, outdated_at__isnull=False).exists():
-        refresh_profile(profile_id)
+        refresh_for_reader(profile_id)
 
 
 def refresh_due(limit: int = REFRESHES_AT_ONCE) -> int:
@@ -133,19 +135,20 @@ def mark_outdated(profile_id: int) -> None:
 
 
 def _locked_mirror(snapshot: LinktreeProfile) -> Profile:
-    profile = Profile.objects.select_for_update().filter(upstream_id=snapshot.id).first()
-    if profile is not None:
-        return profile
+    profile_id = Profile.objects.filter(upstream_id=snapshot.id).values_list("pk", flat=True).first()
+    if profile_id is not None:
+        return locked_profile(profile_id)
     return Profile.objects.create(source=Profile.Source.LINKTREE, upstream_id=snapshot.id, username=snapshot.username)
 
 
 def _store(profile: Profile, snapshot: LinktreeProfile, *, asked_at: datetime) -> None:
-    """Apply a snapshot to a locked profile; forget and tell what changed."""
+    """Apply a snapshot to a locked profile, unless it has a newer one; forget and tell what changed."""
+    if profile.last_synced_at is not None and profile.last_synced_at >= asked_at:
+        return
     old_username = profile.username
-    profile.sync_failures, profile.sync_error = 0, ""
-    wait_seconds = equal_jitter_seconds(1, base_seconds=20, cap_seconds=20)
-    profile.next_refresh_at = asked_at + REFRESH_EVERY - timedelta(seconds=wait_seconds)
     is_new = profile.last_synced_at is None
+    wait_seconds = equal_jitter_seconds(1, base_seconds=20, cap_seconds=20)
+    _note_answer(profile, asked_at, again_after=REFRESH_EVERY - timedelta(seconds=wait_seconds))
     if not apply_snapshot(profile, snapshot, asked_at=asked_at) and not is_new:
         return
     forget_usernames(old_username, profile.username)
@@ -153,15 +156,24 @@ def _store(profile: Profile, snapshot: LinktreeProfile, *, asked_at: datetime) -
     outbox.publish_event("profile.updated", {"profileId": profile.public_id, "username": profile.username})
 
 
+def _note_answer(profile: Profile, asked_at: datetime, *, again_after: timedelta) -> None:
+    """An answer settles what was known when we asked: what became outdated since stays due. The caller saves."""
+    profile.last_synced_at = asked_at
+    if profile.outdated_at is not None and profile.outdated_at <= asked_at:
+        profile.outdated_at = None
+    profile.next_refresh_at = profile.outdated_at or asked_at + again_after
+    profile.sync_failures, profile.sync_error = 0, ""
+
+
 def _note_gone(profile_id: int, asked_at: datetime) -> None:
     """Keep the row and its history; visitors get 404 until Linktree has the profile again."""
     with transaction.atomic():
         profile = Profile.objects.select_for_update().get(pk=profile_id)
+        if profile.last_synced_at is not None and profile.last_synced_at >= asked_at:
+            return
         was_shown = profile.gone_at is None
         profile.gone_at = profile.gone_at or asked_at
-        profile.last_synced_at, profile.outdated_at = asked_at, None
-        profile.sync_failures, profile.sync_error = 0, ""
-        profile.next_refresh_at = asked_at + GONE_REFRESH_EVERY
+        _note_answer(profile, asked_at, again_after=GONE_REFRESH_EVERY)
         profile.save()
         if was_shown:
             forget_profile(profile_id, keep_stale=False)

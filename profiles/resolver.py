@@ -46,15 +46,18 @@ def _load_first_sight(username: str) -> Loaded | None:
 
 def _load(lifetime: Lifetime, namespace: str, shape: Callable[[Json], Json], key: str) -> Loaded | None:
     """Read the snapshot, after asking Linktree if it is due; say how old it is, and whether the source failed."""
-    profile_id = int(key)
-    age = selectors.sync_age(profile_id, now=timezone.now())
+    profile_id, full_key = int(key), f"{namespace}:{key}"
+    # Before what it versions: an event that comes in between makes this value too old to be kept, never too new.
+    version, age = current_version(full_key), selectors.sync_age(profile_id, now=timezone.now())
     if age is None or not age.is_public:
         return None
     is_stale = False
     if age.is_mirrored and (age.is_outdated or age.age_seconds >= lifetime.soft_seconds * DUE_SHARE):
         is_stale = age.is_waiting or not mirroring.refresh_for_reader(profile_id)
+        version_then, version = version, current_version(full_key)
         age = selectors.sync_age(profile_id, now=timezone.now()) or age
-    version = current_version(f"{namespace}:{key}")
+        if age.is_outdated and not is_stale:
+            version = version_then  # an event came while we asked: the next reader asks again
     profile = selectors.public_profile(profile_id)
     if profile is None:
         return None

@@ -79,8 +79,9 @@ def public_profile(profile_id: int) -> Json | None:
     profile = Profile.objects.filter(pk=profile_id, is_published=True, gone_at__isnull=True).first()
     if profile is None:
         return None
-    links = [link for link in _links_json(profile) if link["enabled"]]
-    return {**_profile_json(profile), "links": links}
+    # What has no short link was refused by our policy or is a header: its URL, if any, is nobody's to follow.
+    links = [{**link, "url": link["url"] if link["shortUrl"] else ""} for link in _links_json(profile)]
+    return {**_profile_json(profile), "links": [link for link in links if link["enabled"]]}
 
 
 def full_profile(profile_id: int) -> Json:

@@ -17,6 +17,7 @@ from profiles.contracts import LinkChange, LinkProblem, LinkUpdate, links_cache_
 from profiles.forgetting import forget_profile, forget_usernames
 from profiles.linktree.configured import linktree
 from profiles.linktree.errors import LinktreeError, LinktreeUnavailable, ValidationError
+from profiles.locking import locked_profile
 from profiles.mirroring import mark_outdated, refresh_for_reader
 from profiles.models import Profile, ProfileLink
 from profiles.sync import settle_short_link
@@ -63,7 +64,7 @@ def _update_mirrored_links(profile: Profile, changes: Sequence[LinkChange]) -> L
         raise InvalidInput({f"links.{problem.index}": [problem.message] for problem in problems})
     with transaction.atomic():
         mark_outdated(profile.pk)
-        outbox.confirm(event_id)
+        outbox.confirm(event_id, _links_updated(profile, len(result.links)))
     refresh_for_reader(profile.pk)
     return LinkUpdate(changed=[link.id for link in result.links], problems=problems)
 
@@ -83,7 +84,7 @@ def _update_own_links(profile: Profile, changes: Sequence[LinkChange]) -> LinkUp
     """All or nothing."""
     _refuse_unusable_urls(changes)
     with transaction.atomic():
-        locked = Profile.objects.select_for_update().get(pk=profile.pk)
+        locked = locked_profile(profile.pk)
         held = {link.public_id: link for link in locked.links.all()}
         unknown = {
             f"links.{index}.id": ["There is no such link."] for index, c in enumerate(changes) if c.id not in held
@@ -170,13 +171,20 @@ def _links_updated(profile: Profile, count: int) -> dict[str, Any]:
 def save_profile(profile: Profile) -> None:
     """Store an edited profile row of the admin: new version, everything that shows it forgotten."""
     with transaction.atomic():
-        names = set(Profile.objects.filter(pk=profile.pk).values_list("username", flat=True)) | {profile.username}
-        profile.version += 1
+        held = locked_profile(profile.pk) if profile.pk else profile
+        profile.version = held.version + 1
         profile.modified_at = timezone.now()
-        profile.save()
-        forget_usernames(*names)
+        # Never the whole row: a sync or a webhook may have written the rest of it since the form was read.
+        profile.save(update_fields=_stored_fields(held) if profile.pk else None)
+        forget_usernames(held.username, profile.username)
         forget_profile(profile.pk, keep_stale=False)
         outbox.publish_event("profile.updated", {"profileId": profile.public_id, "username": profile.username})
+
+
+def _stored_fields(profile: Profile) -> list[str]:
+    """Return what an edit in the admin may change: of a mirrored profile only whether we publish it."""
+    edited = [] if profile.is_mirrored else ["username", "display_name", "bio", "avatar_url", "theme"]
+    return [*edited, "is_published", "version", "modified_at", "updated_at"]
 
 
 def save_own_link(link: ProfileLink) -> None:
@@ -184,7 +192,7 @@ def save_own_link(link: ProfileLink) -> None:
     if link.url:
         canonical_destination(link.url)
     with transaction.atomic():
-        profile = Profile.objects.select_for_update().get(pk=link.profile_id)
+        profile = locked_profile(link.profile_id)
         old_url = ProfileLink.objects.filter(pk=link.pk).values_list("url", flat=True).first()
         settle_short_link(link, destination_changed=old_url != link.url)
         link.save()
@@ -194,7 +202,7 @@ def save_own_link(link: ProfileLink) -> None:
 def delete_own_link(link: ProfileLink) -> None:
     """Take a link off an own profile; its short link ends and its history stays."""
     with transaction.atomic():
-        profile = Profile.objects.select_for_update().get(pk=link.profile_id)
+        profile = locked_profile(link.profile_id)
         link.is_enabled = False
         settle_short_link(link, destination_changed=False)
         link.delete()

@@ -1,7 +1,8 @@
 """A snapshot of Linktree's put into our tables: one profile, its links, and the short links behind them.
 
-Runs inside the caller's transaction with the profile's row locked. One bad link never fails a sync: it is kept, not
-shown, with the reason. A link that Linktree no longer has is disabled and keeps its short link and its history.
+Runs inside the caller's transaction with the profile locked (locking.py). One bad link never fails a sync: it is
+kept, not shown, with the reason. A link that Linktree no longer has is disabled and keeps its short link and its
+history.
 """
 
 from datetime import datetime
@@ -25,7 +26,7 @@ NO_DESTINATION = "The link has no URL."
 def apply_snapshot(profile: Profile, snapshot: LinktreeProfile, *, asked_at: datetime) -> bool:
     """Make the profile and its links say what the snapshot says; return whether visitors see a difference.
 
-    asked_at: when the snapshot was asked for: it is at least that new. The caller saves nothing else of the profile.
+    asked_at: when the snapshot was asked for: it is at least that new. Saves the profile, with what the caller set.
     """
     changed = _apply_profile(profile, snapshot)
     changed |= _apply_links(profile, snapshot.links)
@@ -35,9 +36,6 @@ def apply_snapshot(profile: Profile, snapshot: LinktreeProfile, *, asked_at: dat
     if changed:
         profile.version += 1
         profile.modified_at = snapshot.updated_at or asked_at
-    profile.last_synced_at = asked_at
-    if profile.outdated_at is not None and profile.outdated_at <= asked_at:
-        profile.outdated_at = None
     profile.save()
     return changed
 
@@ -102,10 +100,16 @@ def _free_username(profile: Profile, username: str) -> str:
 def _apply_links(profile: Profile, snapshot: tuple[LinktreeLink, ...]) -> bool:
     held = {link.upstream_id: link for link in profile.links.all()}
     changed = False
+    counted: list[ProfileLink] = []
     in_order = sorted({link.id: link for link in snapshot}.values(), key=lambda link: link.position)
     for place, item in enumerate(in_order):
         link = held.pop(item.id, None) or ProfileLink(profile=profile, upstream_id=item.id)
-        changed |= _apply_link(link, item, place)
+        is_counted = item.click_count is not None and _assign(link, {"upstream_click_count": item.click_count})
+        if _apply_link(link, item, place):
+            changed = True
+        elif is_counted:
+            counted.append(link)
+    ProfileLink.objects.bulk_update(counted, ["upstream_click_count"])
     for link in held.values():
         if link.gone_at is None:
             link.gone_at = timezone.now()
@@ -116,12 +120,8 @@ def _apply_links(profile: Profile, snapshot: tuple[LinktreeLink, ...]) -> bool:
 
 
 def _apply_link(link: ProfileLink, item: LinktreeLink, place: int) -> bool:
-    """Bring one link up to date; return whether anything but its click count changed."""
+    """Bring one link up to date and save it if anything but its click count changed; return whether it did."""
     before = (link.url, link.is_enabled, link.gone_at)
-    if item.click_count is not None and item.click_count != link.upstream_click_count:
-        link.upstream_click_count = item.click_count
-        if link.pk is not None:
-            link.save(update_fields=["upstream_click_count", "updated_at"])
     wanted: dict[str, Any] = {
         "type": item.type,
         "title": item.title,

@@ -36,7 +36,7 @@ class WebhookReceiptAdmin(ModelAdmin):  # type: ignore[misc]  # unfold has no ty
     def shown_body(self, receipt: WebhookReceipt) -> SafeString:
         return format_html("<pre>{}</pre>", shown_text(bytes(receipt.body)))
 
-    @admin.action(description="Process again")
+    @admin.action(permissions=["change"], description="Process again")
     def process_again(self, request: HttpRequest, receipts: QuerySet[WebhookReceipt]) -> None:
         receipt_ids = list(receipts.values_list("pk", flat=True))
         for receipt_id in receipt_ids:

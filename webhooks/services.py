@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import structlog
+from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, OperationalError, transaction
 from django.db.models import Q
@@ -33,7 +34,18 @@ TRIES = 3
 # Longer than a task may run (its hard limit is 55 s): an unfinished receipt this old has no worker any more.
 LEASE = timedelta(seconds=60)
 REQUEUED_AT_ONCE = 500
-_TRANSIENT = (OperationalError, InterfaceError, Unavailable, UpstreamFailed, ConnectionError, TimeoutError)
+_TRANSIENT = (
+    OperationalError,
+    InterfaceError,
+    Unavailable,
+    UpstreamFailed,
+    ConnectionError,
+    TimeoutError,
+    SoftTimeLimitExceeded,  # whatever the handler waited for does not answer
+)
+# The contract asks for 7; no copy can be that late, its signature is good for five minutes.
+KEPT_FINISHED = timedelta(days=30)
+PRUNED_AT_ONCE = 1000
 _KEPT_HEADERS = ("content-type", "user-agent", "x-linktree-timestamp", "x-linktree-delivery-id", "x-linktree-event")
 
 
@@ -141,6 +153,16 @@ def requeue_due() -> int:
     return requeued
 
 
+def prune_receipts() -> int:
+    """Delete what was done or ignored more than 30 days ago and return how many; what failed waits for an operator."""
+    finished = WebhookReceipt.objects.filter(state__in=[State.DONE, State.IGNORED])
+    old = finished.filter(received_at__lt=timezone.now() - KEPT_FINISHED).order_by("received_at")
+    deleted = 0
+    while receipt_ids := list(old.values_list("pk", flat=True)[:PRUNED_AT_ONCE]):
+        deleted += WebhookReceipt.objects.filter(pk__in=receipt_ids).delete()[0]
+    return deleted
+
+
 def _handlers() -> dict[str, EventHandler]:
     handlers: dict[str, EventHandler] = {}
     for table in registries.load(settings.EVENT_HANDLERS):
@@ -198,7 +220,9 @@ def _ask_for_processing(receipt_id: uuid.UUID) -> None:
 
 def _note_conflict(event: InboundEvent, delivery_id: str | None, body: bytes) -> None:
     """Count a repeated id that came with other content: two events under one id, or a sender that edits."""
-    stored = WebhookReceipt.objects.filter(Q(event_id=event.id) | Q(delivery_id=delivery_id)).first()
+    # A delivery without an id is no copy of the others without one.
+    same = Q(event_id=event.id) if delivery_id is None else Q(event_id=event.id) | Q(delivery_id=delivery_id)
+    stored = WebhookReceipt.objects.filter(same).first()
     if stored is not None and bytes(stored.body) != body:
         metrics.conflicts.inc()
         log.error("webhook_conflict", event_id=event.id, receipt=str(stored.pk))

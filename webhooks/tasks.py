@@ -15,3 +15,8 @@ def process_receipt(receipt_id: str, is_replay: bool = False) -> None:
 @shared_task(name="webhooks.requeue_due")
 def requeue_due() -> None:
     services.requeue_due()
+
+
+@shared_task(name="webhooks.prune_receipts")
+def prune_receipts() -> None:
+    services.prune_receipts()

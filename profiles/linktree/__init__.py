@@ -1,4 +1,4 @@
-"""The Linktree client (`linktree-contract.md`). Only `profiles/services.py` and its neighbours use it."""
+"""The Linktree client (`docs/linktree-contract.md`). Only `profiles/services.py` and its neighbours use it."""
 
 from profiles.linktree.caller import Time
 from profiles.linktree.client import BulkResult, LinktreeClient

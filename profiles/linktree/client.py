@@ -1,6 +1,6 @@
 """The Linktree client: one method per endpoint that we use, typed results, typed errors.
 
-Source: `linktree-contract.md`, an assumed contract: no public general-purpose Linktree REST API was found.
+Source: `docs/linktree-contract.md`, an assumed contract: no public general-purpose Linktree REST API was found.
 """
 
 import hashlib
@@ -17,7 +17,9 @@ from profiles.linktree.caller import CALL_BUDGET_SECONDS, MAX_ATTEMPTS, Caller, 
 from profiles.linktree.errors import (
     BadResponse,
     DuplicateLink,
+    LinktreeError,
     LinktreeNotFound,
+    LinktreeUnavailable,
     ReadOnly,
     ThemeNotApplied,
     ValidationError,
@@ -179,16 +181,16 @@ class LinktreeClient:
         """Change many links of one profile, 10 in a call (E12).
 
         changes: objects with `id` and any of title, url, position, is_active. Items that fail are reported, the others
-        are applied; an error that ends the whole call is raised, unless an earlier chunk was applied already: then
-        the items of the rest are reported as failed.
+        are applied; an error that ends the whole call is raised, unless it is a definite no and an earlier chunk was
+        applied already: then the items of the rest are reported as failed.
         """
         result = BulkResult()
         for start in range(0, len(changes), BULK_MAX):
             chunk = changes[start : start + BULK_MAX]
             try:
                 self._patch_chunk(profile_id, chunk, start, result)
-            except (ValidationError, LinktreeNotFound) as error:
-                if start == 0:
+            except LinktreeError as error:
+                if start == 0 or isinstance(error, LinktreeUnavailable):
                     raise
                 result.errors.extend(_failed_rest(changes, start, error.code, error.detail))
                 break
@@ -215,9 +217,12 @@ class LinktreeClient:
             if "errors" not in error.facts:  # not the answer "no item could be applied"
                 raise
             answer = error.facts
-        applied = answer.get("data") if isinstance(answer, dict) else None
-        result.links.extend(read_link(item) for item in applied or [])
-        for item in read_item_errors(answer, [change["id"] for change in chunk]):
+        applied = (answer.get("data") or []) if isinstance(answer, dict) else None
+        failed = read_item_errors(answer, [change["id"] for change in chunk])
+        if not isinstance(applied, list) or not (applied or failed):
+            raise BadResponse("the bulk answer does not say what was applied")
+        result.links.extend([read_link(item) for item in applied])
+        for item in failed:
             result.errors.append(ItemError(start + item.index, item.id, item.code, item.message))
 
     def _write(self, route: Route, path: str, body: Any, headers: dict[str, str] | None = None) -> Any:

@@ -71,6 +71,8 @@ class ValidationError(LinktreeRejected):
 
 
 class DuplicateLink(LinktreeRejected):
+    status, title = 409, "Another link has this URL"
+
     def __init__(self, detail: str, *, existing_link_id: str | None, code: str, http_status: int) -> None:
         super().__init__(detail, code=code, http_status=http_status)
         self.existing_link_id = existing_link_id

@@ -29,6 +29,8 @@ ALIASES: dict[str, tuple[str, ...]] = {
 _TITLE_MAX = 300
 _TEXT_MAX = 2000
 _URL_MAX = 8192
+# As many as the pages of a list may hold; what has more shows its first ones, and no reader waits for ten thousand.
+LINKS_MAX = 2000
 _COUNT_MAX = 2**62
 
 
@@ -95,6 +97,7 @@ def read_profile(document: Any) -> LinktreeProfile:
         raise BadResponse("the profile is not an object")
     theme = document.get("theme")
     links = document.get("links")
+    links = links[:LINKS_MAX] if isinstance(links, list) else []
     return LinktreeProfile(
         id=_id(document, "profile"),
         username=_text(document.get("username"), 64),
@@ -102,7 +105,7 @@ def read_profile(document: Any) -> LinktreeProfile:
         bio=_text(document.get("bio"), _TEXT_MAX),
         avatar_url=_text(field(document, "avatar_url"), 2048),
         theme=_storable_json(theme) if isinstance(theme, dict) else {},
-        links=tuple(read_link(item, place) for place, item in enumerate(links)) if isinstance(links, list) else (),
+        links=tuple(read_link(item, place) for place, item in enumerate(links)),
         updated_at=read_time(field(document, "updated_at")),
     )
 

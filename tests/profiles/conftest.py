@@ -11,7 +11,8 @@ import requests
 from pytest_django import Settings
 
 from profiles import mirroring
-from profiles.linktree import LinktreeClient, Time, configured
+from profiles.linktree import LinktreeClient, LinktreeProfile, Time, configured
+from profiles.linktree.errors import LinktreeNotFound
 from profiles.models import Profile, ProfileLink
 from profiles.simulator.application import Simulator
 from profiles.simulator.clock import SimulatorClock
@@ -84,6 +85,21 @@ def mirrored(username: str) -> Profile:
     profile_id = mirroring.mirror_profile(username)
     assert profile_id is not None
     return Profile.objects.get(pk=profile_id)
+
+
+def meanwhile(patch: pytest.MonkeyPatch, happens: Callable[[], object], *, is_gone: bool = False) -> None:
+    """Let something happen while Linktree's next answer, read already, is on its way; is_gone: make it a 404."""
+    real = LinktreeClient.get_profile
+
+    def get_profile(client: LinktreeClient, ref: str, **options: Any) -> LinktreeProfile:
+        patch.setattr(LinktreeClient, "get_profile", real)
+        snapshot = real(client, ref, **options)
+        happens()
+        if is_gone:
+            raise LinktreeNotFound
+        return snapshot
+
+    patch.setattr(LinktreeClient, "get_profile", get_profile)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from typing import Any, NoReturn
 
 import pytest
 
@@ -21,6 +22,8 @@ from profiles.linktree.errors import (
     ThemeNotApplied,
     ValidationError,
 )
+from profiles.linktree.transport import NoAnswer
+from profiles.linktree.wire import LINKS_MAX, read_profile
 from profiles.simulator.answers import Json
 from tests.profiles.conftest import FakeTime, Running
 
@@ -126,6 +129,43 @@ def test_a_bulk_update_goes_out_in_tens_and_names_what_failed(  # case 26
     assert len(result.links) == 10
     assert [(error.index, error.id, error.code) for error in result.errors] == [(10, "lnk_unknown", "LINK_NOT_FOUND")]
     assert len(simulator.seen) == 2
+
+
+def test_a_no_after_the_first_ten_is_reported_and_hides_nothing(make_client: MakeClient) -> None:
+    tokens = iter(["lt_test_full", "lt_test_readonly"])
+    changes: list[Json] = [{"id": "lnk_1", "title": f"T{number}"} for number in range(11)]
+    result = make_client(lambda: next(tokens)).patch_links("prof_1", changes)
+    assert len(result.links) == 10
+    assert [(error.index, error.code) for error in result.errors] == [(10, "INSUFFICIENT_SCOPE")]
+
+
+@pytest.mark.parametrize("answer", [None, {}, [], {"data": []}, {"data": 5}, {"data": {"id": "lnk_1"}}, {"data": [5]}])
+def test_a_bulk_answer_that_says_nothing_is_no_answer(
+    client_of_linktree: LinktreeClient, monkeypatch: pytest.MonkeyPatch, answer: Any
+) -> None:
+    monkeypatch.setattr(client_of_linktree._caller, "call", lambda *_, **__: answer)
+    with pytest.raises(BadResponse):
+        client_of_linktree.patch_links("prof_1", [{"id": "lnk_1", "title": "T"}])
+
+
+def test_of_an_endless_profile_the_first_links_are_read() -> None:
+    links = [{"id": number} for number in range(LINKS_MAX + 1)]
+    assert len(read_profile({"id": "prof_1", "links": links}).links) == LINKS_MAX
+
+
+def test_one_attempt_has_ten_seconds_however_large_the_budget(
+    client_of_linktree: LinktreeClient, monkeypatch: pytest.MonkeyPatch
+) -> None:  # case 44
+    timeouts: list[float] = []
+
+    def exchange(*_: Any, timeout_seconds: float) -> NoReturn:
+        timeouts.append(timeout_seconds)
+        raise NoAnswer("too slow", was_sent=True)
+
+    monkeypatch.setattr(client_of_linktree._transport, "exchange", exchange)
+    with pytest.raises(LinktreeUnavailable):
+        client_of_linktree.get_profile("janedoe", budget_seconds=40)
+    assert timeouts == [10] * 4
 
 
 def test_a_theme_that_was_not_applied_is_noticed(client_of_linktree: LinktreeClient) -> None:  # case 27

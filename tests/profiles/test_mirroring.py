@@ -3,14 +3,17 @@
 from datetime import timedelta
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
+from linklayer.celery import SOFT_TIME_LIMIT_SECONDS
 from linklayer.errors import Unavailable
 from linklayer.models import OutboxEvent
-from profiles import mirroring, selectors
+from profiles import mirroring, selectors, services
 from profiles.models import Profile, ProfileLink
 from shortlinks.models import ShortLink
-from tests.profiles.conftest import Running, mirrored, short_link_of
+from tests.profiles.conftest import Running, meanwhile, mirrored, short_link_of
 
 pytestmark = pytest.mark.django_db
 
@@ -110,6 +113,15 @@ def test_texts_that_postgresql_cannot_hold_are_stored_spelled_out(linked: Runnin
     assert (jane.bio, _link("lnk_1").title) == ("a\\x00b", "<script>\\x00")
 
 
+def test_all_new_click_counts_are_stored_at_once(linked: Running, jane: Profile) -> None:
+    for link in linked.simulator.world.links.values():
+        link.click_count = 4711
+    with CaptureQueriesContext(connection) as queries:
+        mirroring.refresh_profile(jane.pk)
+    assert set(jane.links.values_list("upstream_click_count", flat=True)) == {4711}
+    assert sum('UPDATE "profiles_profilelink"' in query["sql"] for query in queries) == 1
+
+
 def test_a_click_count_alone_is_no_change(linked: Running, jane: Profile) -> None:
     events = OutboxEvent.objects.count()
     linked.simulator.world.links["lnk_1"].click_count = 4711
@@ -171,3 +183,59 @@ def test_a_failed_refresh_asks_for_no_refresh_of_what_is_not_mirrored() -> None:
     profile = Profile.objects.create(username="own")
     mirroring.refresh_queued(profile.pk)
     mirroring.refresh_queued(0)
+
+
+def test_a_late_404_takes_back_no_newer_answer(jane: Profile, monkeypatch: pytest.MonkeyPatch) -> None:
+    meanwhile(monkeypatch, lambda: mirroring.refresh_profile(jane.pk), is_gone=True)
+    mirroring.refresh_profile(jane.pk)
+    jane.refresh_from_db()
+    assert jane.gone_at is None
+
+
+@pytest.mark.parametrize("is_gone", [True, False])
+def test_an_event_during_a_call_leaves_the_profile_due(
+    jane: Profile, monkeypatch: pytest.MonkeyPatch, is_gone: bool
+) -> None:
+    meanwhile(monkeypatch, lambda: mirroring.mark_outdated(jane.pk), is_gone=is_gone)
+    mirroring.refresh_profile(jane.pk)
+    jane.refresh_from_db()
+    assert jane.outdated_at is not None
+    assert jane.next_refresh_at is not None
+    assert jane.next_refresh_at <= timezone.now()
+
+
+def test_what_the_admin_stores_takes_back_no_sync_and_no_event(jane: Profile) -> None:
+    shown = Profile.objects.get(pk=jane.pk)
+    Profile.objects.filter(pk=jane.pk).update(bio="Synced since", version=7)
+    mirroring.mark_outdated(jane.pk)
+    shown.is_published = False
+    services.save_profile(shown)
+    jane.refresh_from_db()
+    assert (jane.bio, jane.version, jane.is_published) == ("Synced since", 8, False)
+    assert jane.outdated_at is not None
+
+
+def test_a_header_shows_no_url(linked: Running, jane: Profile) -> None:
+    link = linked.simulator.world.links["lnk_3"]
+    link.type, link.url, link.is_active = "header", "javascript:alert(1)", True
+    mirroring.refresh_profile(jane.pk)
+    profile = selectors.public_profile(jane.pk)
+    assert profile is not None
+    assert [(item["type"], item["url"]) for item in profile["links"] if item["id"] == "lnk_3"] == [("header", "")]
+
+
+def test_a_refresh_ends_before_its_task_is_ended() -> None:
+    assert mirroring.TASK_BUDGET_SECONDS < SOFT_TIME_LIMIT_SECONDS
+
+
+def test_a_late_first_sight_takes_back_no_newer_answer(
+    linked: Running, jane: Profile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def edited() -> None:
+        linked.simulator.world.profiles["prof_1"].bio = "Edited meanwhile"
+        mirroring.refresh_profile(jane.pk)
+
+    meanwhile(monkeypatch, edited)
+    assert mirroring.mirror_profile("janedoe") == jane.pk
+    jane.refresh_from_db()
+    assert jane.bio == "Edited meanwhile"

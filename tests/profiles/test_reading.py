@@ -15,7 +15,7 @@ from linklayer.keys import create_api_key
 from linklayer.tier1 import tier1
 from profiles import handlers, mirroring, resolver, services
 from profiles.models import Profile
-from tests.profiles.conftest import Running
+from tests.profiles.conftest import Running, meanwhile
 from webhooks.contracts import InboundEvent
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -129,6 +129,20 @@ def test_the_read_after_an_event_is_fresh(linked: Running, client: Client, event
     assert _get(client, "/api/profiles/janedoe").json()["bio"] != "Changed upstream"
     _receive(event)
     assert _get(client, "/api/profiles/janedoe").json()["bio"] == "Changed upstream"
+
+
+def test_an_event_while_linktree_is_asked_makes_the_next_read_ask_again(
+    linked: Running, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def edited() -> None:
+        linked.simulator.world.profiles["prof_1"].bio = "Edited meanwhile"
+        _receive(_event())
+
+    _get(client, "/api/profiles/janedoe")
+    _grown_old()
+    meanwhile(monkeypatch, edited)
+    _get(client, "/api/profiles/janedoe")
+    assert _get(client, "/api/profiles/janedoe").json()["bio"] == "Edited meanwhile"
 
 
 def test_an_event_while_linktree_is_away_leaves_the_old_profile_marked_stale(linked: Running, client: Client) -> None:

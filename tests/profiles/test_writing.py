@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from django.test import Client
@@ -12,6 +13,8 @@ from linklayer.keys import create_api_key
 from linklayer.models import OutboxEvent
 from linklayer.outbox import sweep_announcements
 from profiles import handlers, services
+from profiles.linktree import LinktreeClient
+from profiles.linktree.errors import DuplicateLink
 from profiles.models import Profile, ProfileLink
 from shortlinks.services import disable_short_link
 from tests.profiles.conftest import Running, mirrored, short_link_of
@@ -77,6 +80,7 @@ def test_what_linktree_refuses_is_reported_by_item(
     assert (answer.status_code, answer.json()["changed"]) == (207, ["lnk_1"])
     assert answer.json()["errors"][0]["index"] == 1
     assert answer.json()["errors"][0]["code"] == "LINK_NOT_FOUND"
+    assert [(state, payload["count"]) for state, payload in _events("links.updated")] == [("ready", 1)]
 
 
 def test_a_change_that_linktree_refuses_whole_is_abandoned(
@@ -84,6 +88,16 @@ def test_a_change_that_linktree_refuses_whole_is_abandoned(
 ) -> None:
     answer = _patch(client, URL, {"links": [{"id": "lnk_unknown", "title": "x"}]}, editor)
     assert (answer.status_code, list(answer.json()["errors"])) == (400, ["links.0"])
+    assert [state for state, _ in _events("links.updated")] == ["abandoned"]
+
+
+def test_a_url_that_another_link_has_is_a_conflict(
+    jane: Profile, client: Client, editor: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusal = DuplicateLink("taken", existing_link_id="lnk_2", code="DUPLICATE_LINK", http_status=409)
+    monkeypatch.setattr(LinktreeClient, "patch_links", Mock(side_effect=refusal))
+    answer = _patch(client, URL, {"links": [{"id": "lnk_1", "url": "https://example.com/shop"}]}, editor)
+    assert (answer.status_code, answer["Content-Type"]) == (409, "application/problem+json")
     assert [state for state, _ in _events("links.updated")] == ["abandoned"]
 
 
@@ -221,6 +235,18 @@ def test_the_briefs_curl_is_open_on_this_machine_in_embedded_mode_only(
     settings.EMBEDDED = True
     assert client.post("/api/cache/invalidate/owner").status_code == 202
     assert client.post("/api/cache/invalidate/owner", REMOTE_ADDR="203.0.113.9").status_code == 401
+    spoofed = client.post(
+        "/api/cache/invalidate/owner", REMOTE_ADDR="203.0.113.9", headers={"X-Forwarded-For": "127.0.0.1"}
+    )
+    assert spoofed.status_code == 401
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost:3000"])
+def test_no_page_in_a_browser_on_this_machine_may_invalidate(
+    own: Profile, client: Client, settings: Any, origin: str
+) -> None:
+    settings.EMBEDDED = True
+    assert client.post("/api/cache/invalidate/owner", headers={"Origin": origin}).status_code == 401
 
 
 def test_an_edit_of_a_short_link_shows_on_its_profile(own: Profile, client: Client) -> None:

@@ -130,3 +130,13 @@ def test_published_events_are_kept_for_a_week() -> None:
     OutboxEvent.objects.exclude(pk=newest.pk).update(created_at=timezone.now() - timedelta(days=8))
     outbox.sweep_announcements()
     assert OutboxEvent.objects.get() == newest
+
+
+def test_a_slow_broker_ends_a_batch_before_postgresql_ends_its_transaction(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[int] = []
+    monkeypatch.setattr(queues, "publish_event", lambda _type, event_id, _body: sent.append(event_id))
+    monkeypatch.setattr(outbox, "BATCH_SECONDS", 0.0)
+    for slug in ("a", "b", "c"):
+        outbox.publish_event("link.created", {"slug": slug})
+    assert [outbox.dispatch_outbox() for _ in range(4)] == [1, 1, 1, 0]
+    assert len(set(sent)) == len(sent) == 3

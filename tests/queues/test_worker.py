@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 TASK = "webhooks.process_receipt"
 CALLS = b'{"callbacks":1,"errbacks":2,"chain":3,"chord":4}'
-# The 11 shapes of engineering notes 2.7: a body, and what its headers hold beside task and id (None: no headers).
+# The 11 shapes that a worker must outlive: a body, and what its headers hold beside task and id (None: no headers).
 SHAPES: list[tuple[bytes, dict[str, Any] | None]] = [
     (b"\xff\xfe", {}),
     (b"[]", {}),

@@ -1,5 +1,7 @@
 """Handlers that remember what they were given; registered by tests in settings.EVENT_HANDLERS."""
 
+from celery.exceptions import SoftTimeLimitExceeded
+
 from linklayer.cache import forget_after_commit
 from linklayer.errors import Unavailable
 from webhooks.contracts import EventHandler, InboundEvent
@@ -32,10 +34,16 @@ def _raise_outage(event: InboundEvent) -> None:
     raise Unavailable("Linktree is away")
 
 
+def _run_too_long(event: InboundEvent) -> None:
+    processed.append(event)
+    raise SoftTimeLimitExceeded
+
+
 handlers = {
     "link.created": EventHandler(_forget, _process),
     "profile.updated": EventHandler(_forget, _process),
     "test.buggy": EventHandler(_forget, _raise_bug),
     "test.forgets_badly": EventHandler(_raise_bug, _process),
+    "test.endless": EventHandler(_forget, _run_too_long),
     "test.outage": EventHandler(_forget, _raise_outage),
 }

@@ -58,8 +58,9 @@ def test_the_waits_between_tries_grow() -> None:
     assert 10 <= waits[1] <= 20.5
 
 
-def test_an_outage_uses_up_no_try() -> None:
-    receipt = receipt_of("test.outage")
+@pytest.mark.parametrize("event_type", ["test.outage", "test.endless"])
+def test_an_outage_uses_up_no_try(event_type: str) -> None:
+    receipt = receipt_of(event_type)
     for _ in range(5):
         services.process(receipt.pk)
     receipt.refresh_from_db()
@@ -100,6 +101,15 @@ def test_an_operator_can_have_a_done_receipt_processed_again() -> None:
     services.process_again(receipt.pk)
     services.process(receipt.pk)
     assert len(recording.processed) == 2
+
+
+def test_what_was_done_is_pruned_after_thirty_days_and_what_failed_is_not() -> None:
+    for days, state in ((29, "done"), (31, "done"), (31, "ignored"), (31, "failed"), (31, "received")):
+        receipt = receipt_of()
+        received_at = timezone.now() - timedelta(days=days)
+        WebhookReceipt.objects.filter(pk=receipt.pk).update(state=state, received_at=received_at)
+    assert (services.prune_receipts(), services.prune_receipts()) == (2, 0)
+    assert sorted(WebhookReceipt.objects.values_list("state", flat=True)) == ["done", "failed", "received"]
 
 
 def test_a_receipt_that_is_not_there_is_left_alone() -> None:

@@ -1,9 +1,10 @@
-"""`POST /webhooks/linktree`: the bad inputs of engineering-notes 6.4 that reach Django, by their numbers there."""
+"""`POST /webhooks/linktree`: the bad inputs that reach Django, numbered as in the list of fifty it is held to."""
 
 import hashlib
 import hmac
 import json
 import time
+import uuid
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from linklayer.models import PendingForget
 from tests.servers.running import RunningServer
 from tests.webhooks import recording
 from tests.webhooks.sender import PATH, SECRET, deliver, event_body
+from webhooks import metrics
 from webhooks.models import WebhookReceipt
 from webhooks.signing import sign
 
@@ -262,3 +264,15 @@ def test_without_the_database_the_sender_is_told_to_try_again(postgres: RunningS
         postgres.start()
     assert (response.status_code, response["Retry-After"]) == (503, "1")
     assert deliver(event_body()).status_code == 200
+
+
+def test_a_copy_without_a_delivery_id_conflicts_with_no_other_event() -> None:
+    body = event_body(id="evt_second")
+    before = metrics.conflicts._value.get()
+    deliver(event_body(id="evt_first"), delivery_id=None)
+    WebhookReceipt.objects.update(id=uuid.UUID(int=0))  # the first that a careless search finds
+    for _ in range(2):
+        deliver(body, delivery_id=None)
+    assert metrics.conflicts._value.get() == before
+    deliver(event_body(id="evt_second", data={"title": "Another"}), delivery_id=None)
+    assert metrics.conflicts._value.get() == before + 1
