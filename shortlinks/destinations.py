@@ -2,7 +2,7 @@
 
 Every rule refuses; none repairs. What passes is parsed once more the way browsers do (WHATWG) and must name the same
 host there. Nothing here asks the network.
-Source: engineering notes 7.2; RFC 3986; UTS #46; the WHATWG URL standard.
+Source: RFC 3986; UTS #46; the WHATWG URL standard.
 """
 
 import functools

@@ -1,6 +1,7 @@
 """What the import contracts cannot show: names in strings, relations of models, writes in entry points."""
 
 import ast
+import re
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from django.apps import apps
 from django.conf import settings
+from django.core.management import get_commands
 
 from linklayer import registries
 from linklayer.celery import app as celery_app
@@ -75,6 +77,41 @@ def _is_foreign_key_target(path: Path, name: str) -> bool:
 def test_the_base_names_no_app() -> None:
     for path in modules("linklayer"):
         assert not [name for name in imported(path) if name.split(".")[0] in LINE[:-1]], path
+
+
+def test_the_tables_of_the_design_are_there() -> None:
+    """They may grow, and must not be thrown away."""
+    labels = {model._meta.label for model in apps.get_models()}
+    assert labels >= {
+        "shortlinks.ShortLink", "profiles.Profile", "profiles.ProfileLink", "analytics.Click", "analytics.QuarterHour",
+        "analytics.DayDimension", "analytics.DailyVisitor", "analytics.IngestedBatch", "webhooks.WebhookReceipt",
+        "linklayer.DeadLetter", "linklayer.OutboxEvent", "linklayer.PendingForget", "linklayer.ApiKey",
+    }  # fmt: skip
+
+
+def test_the_queues_of_the_documentation_are_those_of_the_code() -> None:
+    """docs/architecture.md has one row per queue, with every task that goes there."""
+    rows = re.findall(r"^\| `([a-z]+\.v1)` \|(.*)$", (ROOT / "docs/architecture.md").read_text(), re.MULTILINE)
+    documented = {queue: set(re.findall(r"`([a-z]+\.[a-z_]+)`", cells)) for queue, cells in rows}
+    routed: dict[str, set[str]] = {queue: set() for queue in TASK_QUEUES}
+    for task, queue in ROUTES.items():
+        routed[queue].add(task)
+    assert {queue: documented.get(queue) for queue in routed} == routed
+    assert {"dlq.v1", "events.v1"} <= set(documented)
+
+
+def test_every_command_that_the_documentation_names_exists() -> None:
+    named = set()
+    for document in [ROOT / "README.md", ROOT / "SECURITY.md", *(ROOT / "docs").glob("*.md")]:
+        named |= set(re.findall(r"manage\.py ([a-z_]+)", document.read_text()))
+    assert len(named) > 5
+    assert named <= set(get_commands())
+
+
+def test_every_module_that_the_documentation_names_exists() -> None:
+    for document in [ROOT / "README.md", ROOT / "SECURITY.md", *(ROOT / "docs").glob("*.md")]:
+        for name in re.findall(r"`((?:[a-z_]+/)*[a-z0-9_]+\.py)`", document.read_text()):
+            assert (ROOT / name).exists() or (ROOT / "linklayer" / name).exists(), f"{document.name}: {name}"
 
 
 def test_there_are_no_signals_between_apps() -> None:

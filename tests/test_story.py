@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from django.db import connection
 
+from analytics.contracts import Series
 from linklayer.embedded.processes import Keeper
 from linklayer.keys import create_api_key
 from linklayer.models import OutboxEvent
@@ -110,12 +111,19 @@ def assert_counted_exactly(system: System, answered: Counter[str]) -> None:
             [list(answered)],
         )
         assert cursor.fetchone() == (CLICKS, CLICKS)
+        cursor.execute(
+            "SELECT sum(humans + bots) FROM analytics_quarterhour WHERE series = %s"
+            " AND subject_id IN (SELECT id FROM shortlinks_shortlink WHERE slug = ANY(%s))",
+            [Series.LINK_CLICKS, list(answered)],
+        )
+        assert cursor.fetchone() == (CLICKS,)
     eventually(lambda: not list(system.product.spool.glob("*.sealed")))
 
 
 def test_the_whole_story(system: System) -> None:
     """One system, chapter by chapter; each chapter asserts its own exact numbers."""
     five_hundred_redirects_are_five_hundred_clicks(system)
+    a_click_shows_in_the_totals_within_two_seconds(system)
     a_mirrored_profile_is_read_edited_and_kept_fresh(system)
     the_two_curl_lines_of_the_brief(system)
     the_eleventh_anonymous_link_of_a_minute_is_refused(system)
@@ -125,6 +133,18 @@ def test_the_whole_story(system: System) -> None:
 def five_hundred_redirects_are_five_hundred_clicks(system: System) -> None:
     links = created_links(system)
     assert_counted_exactly(system, follow(system, links))
+
+
+def a_click_shows_in_the_totals_within_two_seconds(system: System) -> None:
+    """Of five clicks one after the other the fastest counts: other load on the machine must not decide."""
+    slug = system.site.post("/api/links", {"url": "https://example.com/soon"}, key=system.key).json()["slug"]
+    waits = []
+    for number in range(1, 6):
+        assert system.site.get(f"/{slug}").status == 302
+        followed_at = time.monotonic()
+        eventually(lambda expected=number: total_clicks(system, slug) == expected)  # type: ignore[misc]
+        waits.append(time.monotonic() - followed_at)
+    assert min(waits) < 2.0, waits
 
 
 def test_clicks_of_a_killed_web_process_are_counted_after_all(

@@ -1,4 +1,4 @@
-"""What is measured: each scenario is a row of the table in design section 10, with the ratios we hold ourselves to."""
+"""What is measured: each scenario is a row of the table in docs/benchmarks.md, with the ratios we hold ourselves to."""
 
 from dataclasses import dataclass
 

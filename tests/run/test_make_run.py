@@ -78,6 +78,11 @@ def test_its_secrets_are_for_their_owner_only(live: Run) -> None:
     assert {stat.S_IMODE(file.stat().st_mode) for file in files} == {0o600}
 
 
+def test_it_starts_as_many_web_processes_as_it_is_told(live: Run) -> None:
+    """One, with WEB_CONCURRENCY=1, and gunicorn's own beside it."""
+    assert sum(b"gunicorn" in Path(f"/proc/{pid}/cmdline").read_bytes() for pid in live.processes()) == 2
+
+
 def test_a_process_that_ends_is_started_again_and_said(live: Run) -> None:
     make_link(live, "resent")
     kill_all(pid for pid in live.processes() if b"ship_clicks" in Path(f"/proc/{pid}/cmdline").read_bytes())
