@@ -143,7 +143,7 @@ class Report:
             busy = f"{report.busy_percent.low:.0f} to {report.busy_percent.high:.0f} % of the processors"
             parts.append(
                 f"{scenario.connections} keep-alive connections over {scenario.links:,} slugs in turn. "
-                f"Before each round others used {busy}."
+                f"Before each run the machine came to rest; {busy} were in use then."
             )
             parts.append(report.table())
             parts.append("\n".join(_goal_line(check) for check in report.goal_checks()))

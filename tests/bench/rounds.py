@@ -11,8 +11,11 @@ from tests.bench.load_client import Orders
 from tests.bench.measurement import Measurement, Spread
 from tests.bench.scenarios import Scenario
 
-# How long we look at what others use of the machine before each round.
+# Before each run the machine is to come to rest: a peer that answers first and stores later would otherwise store
+# while the next one is measured. We look this long, this often, and then go on all the same.
 _LOOK_SECONDS = 0.5
+_LOOKS = 60
+_AT_REST_PERCENT = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Rounds:
-    """The results of one scenario. busy_percent: of all processors, used by others while nothing ran, per round."""
+    """The results of one scenario. busy_percent: of all processors, used while nothing was measured, per run."""
 
     results: list[Result]
     busy_percent: Spread
@@ -87,14 +90,23 @@ def run_scenario(
     runs: dict[str, list[Run]] = {contender.name: [] for contender in taking_part}
     busy: list[float] = []
     for number in range(rounds):
-        busy.append(psutil.cpu_percent(interval=_LOOK_SECONDS))
         turn = number % len(taking_part)
         for contender in taking_part[turn:] + taking_part[:turn]:
+            busy.append(_busy_percent_at_rest())
             run = _run(scenario, contender, seconds=seconds)
             runs[contender.name].append(run)
             after_run(contender, run.measurement)
     results = [Result(contender, tuple(runs[contender.name])) for contender in taking_part]
     return Rounds(results, Spread.of(busy))
+
+
+def _busy_percent_at_rest() -> float:
+    """Wait until the machine is at rest, for 30 s at most; return what is still used of all its processors."""
+    for _ in range(_LOOKS):
+        busy: float = psutil.cpu_percent(interval=_LOOK_SECONDS)
+        if busy <= _AT_REST_PERCENT:
+            break
+    return busy
 
 
 def _run(scenario: Scenario, contender: Contender, *, seconds: float) -> Run:
