@@ -44,6 +44,7 @@ def main() -> None:
     import django
 
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "linklayer.settings")
+    os.environ["DATABASE_STATEMENT_TIMEOUT_MS"] = "0"  # a migration may take as long as it takes
     django.setup()
     from django.conf import settings
     from django.contrib.auth import get_user_model
