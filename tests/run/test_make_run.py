@@ -9,7 +9,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ import pytest
 from tests.product import Site
 from tests.run.running import PROJECT, Run, clean_environ, running
 from tests.servers.addresses import free_port
+from tests.servers.running import RunningServer
 
 pytestmark = [pytest.mark.embedded, pytest.mark.timeout(120)]
 
@@ -173,6 +174,19 @@ def test_what_is_no_port_is_said_in_one_line(tmp_path: Path, port: str) -> None:
 def test_what_is_no_number_of_processes_is_said_in_one_line(tmp_path: Path) -> None:
     with running(tmp_path / "var", free_port(), {"WEB_CONCURRENCY": "many"}) as run:
         assert "WEB_CONCURRENCY must be a whole number" in refused(run)
+
+
+def test_a_server_that_is_given_is_used_and_none_started_for_it(
+    tmp_path: Path, start_valkey: Callable[..., RunningServer]
+) -> None:
+    cache, broker = start_valkey(), start_valkey(durable=True)
+    given = {"REDIS_URL": cache.url, "AMQP_URL": broker.url.replace("unix://", "redis+socket://").removesuffix("?db=0")}
+    with running(tmp_path / "var", free_port(), given) as run:
+        run.wait_for("Ctrl-C stops everything")
+        assert "PostgreSQL is up" in run.output
+        assert run.output.count("is given: nothing started for it") == 2
+        programs = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in run.processes()]
+        assert not [program for program in programs if b"valkey-server" in program]
 
 
 def test_a_database_that_cannot_be_reached_is_said_in_one_line_and_nothing_stays(tmp_path: Path) -> None:
