@@ -21,8 +21,6 @@ from linklayer.tier2 import Envelope
 
 logger = structlog.get_logger(__name__)
 
-TIMEOUT_SECONDS = 0.1
-
 
 class LoopReads:
     """One per event loop."""
@@ -30,8 +28,8 @@ class LoopReads:
     def __init__(self) -> None:
         self._client = redis_asyncio.Redis.from_url(
             settings.REDIS_URL,
-            socket_timeout=TIMEOUT_SECONDS,
-            socket_connect_timeout=TIMEOUT_SECONDS,
+            socket_timeout=settings.REDIS_TIMEOUT_SECONDS,
+            socket_connect_timeout=settings.REDIS_TIMEOUT_SECONDS,
             retry=Retry(NoBackoff(), 0),
         )
         self._waiting: dict[str, asyncio.Future[bytes | None]] = {}

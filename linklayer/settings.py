@@ -102,9 +102,10 @@ DATABASES["default"].setdefault("OPTIONS", {}).update(
 REDIS_URL = env.str("REDIS_URL", "redis://127.0.0.1:6379/0")
 CACHE_PREFIX = env.str("CACHE_PREFIX", "ll")
 DJANGO_THREADS = env.int("DJANGO_THREADS", 10)
+REDIS_TIMEOUT_SECONDS = env.float("REDIS_TIMEOUT_SECONDS", 0.1)
 _REDIS_OPTIONS: dict[str, Any] = {
-    "SOCKET_CONNECT_TIMEOUT": 0.1,
-    "SOCKET_TIMEOUT": 0.1,
+    "SOCKET_CONNECT_TIMEOUT": REDIS_TIMEOUT_SECONDS,
+    "SOCKET_TIMEOUT": REDIS_TIMEOUT_SECONDS,
     "CONNECTION_POOL_KWARGS": {"max_connections": DJANGO_THREADS + 6, "health_check_interval": 30},
 }
 CACHES: dict[str, Any] = {

@@ -98,6 +98,7 @@ class Product:
             "LINKTREE_WEBHOOK_SECRET": WEBHOOK_SECRET,
             "LINKTREE_SIMULATOR_WEBHOOK_URL": f"http://127.0.0.1:{self.web_port}/webhooks/linktree",
             "PYTHONWARNINGS": "default",
+            "REDIS_TIMEOUT_SECONDS": "0.1",
             **environ,
         }
         self._running: list[RunningServer] = []

@@ -39,4 +39,6 @@ def export() -> None:
         DATABASE_URL=POSTGRES.url(DATABASE),
         REDIS_URL=CACHE.url,
         AMQP_URL=RABBITMQ.url,
+        # A busy machine may hold up a test's own cache calls; products that a test starts have the usual time-out.
+        REDIS_TIMEOUT_SECONDS="1.0",
     )
