@@ -45,10 +45,12 @@ class Valkey:
         else:
             policy = ("--maxmemory-policy", "allkeys-lru", "--appendonly", "no", "--save", "")
         address = ("--port", "0", "--unixsocket", str(self.socket), "--unixsocketperm", "700")
+        # A title would overwrite its environment in /proc, by which the processes of a run are found.
+        title = ("--set-proc-title", "no")
         memory = ("--maxmemory", "0" if self.durable else str(_CACHE_BYTES))
         return Program(
             name=self.name,
-            argv=(str(_binary()), *address, *memory, *policy),
+            argv=(str(_binary()), *address, *title, *memory, *policy),
             directory=self.home,
             log=self.home / "log",
             stage=_SERVERS_STAGE,

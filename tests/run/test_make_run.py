@@ -139,6 +139,8 @@ def test_it_recovers_from_a_killed_launcher_and_from_a_kill_of_everything(tmp_pa
     with running(tmp_path / "var", free_port()) as second:
         second.wait_for(READY)
         assert pids.isdisjoint(second.processes())
+        programs = b" ".join(Path(f"/proc/{pid}/cmdline").read_bytes() for pid in second.processes())
+        assert programs.count(b"valkey-server") == 2  # or they would outlive this test unseen
         while left := second.processes():
             kill_all(left)
         second.process.wait()
