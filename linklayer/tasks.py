@@ -4,7 +4,7 @@ from contextlib import suppress
 
 from celery import shared_task
 
-from linklayer import cache, outbox
+from linklayer import forgetting, outbox
 from linklayer.tier2 import CacheDown
 
 
@@ -21,4 +21,4 @@ def sweep_announcements() -> None:
 @shared_task(name="linklayer.apply_pending_forgets")
 def apply_pending_forgets() -> None:
     with suppress(CacheDown):  # counted by the cache itself; the next tick asks again
-        cache.apply_pending_forgets()
+        forgetting.apply_pending_forgets()

@@ -196,7 +196,7 @@ def _guarded(call: Callable[[], T]) -> T:
 
 
 def _catch_up() -> None:
-    from linklayer.cache import apply_pending_forgets
+    from linklayer.forgetting import apply_pending_forgets
 
     try:
         apply_pending_forgets()

@@ -1,6 +1,6 @@
 """What must be forgotten of a profile when it changes; called inside the transaction of the change."""
 
-from linklayer.cache import forget_after_commit
+from linklayer.forgetting import forget_after_commit
 from profiles.contracts import links_cache_key, profile_cache_key, username_cache_key
 
 

@@ -12,7 +12,8 @@ from functools import partial
 from django.utils import timezone
 
 from analytics.recorder import record_view
-from linklayer.cache import CachedReads, Found, Lifetime, Loaded, current_version
+from linklayer.cache import CachedReads, Found, Lifetime, Loaded
+from linklayer.forgetting import current_version
 from linklayer.public_reads import Answer
 from linklayer.visitor import VisitorFacts
 from linklayer.warming import Warmer

@@ -11,8 +11,8 @@ from django.db import transaction
 from django.utils import timezone
 
 from linklayer import outbox, queues
-from linklayer.cache import forget_now
 from linklayer.errors import InvalidInput, NotFound, Unavailable
+from linklayer.forgetting import forget_now
 from profiles.contracts import LinkChange, LinkProblem, LinkUpdate, links_cache_key, profile_cache_key
 from profiles.forgetting import forget_profile, forget_usernames
 from profiles.linktree.configured import linktree

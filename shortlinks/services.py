@@ -13,8 +13,8 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
-from linklayer.cache import forget_after_commit
 from linklayer.errors import Conflict, Ended, InvalidInput, NotFound, Unavailable
+from linklayer.forgetting import forget_after_commit
 from linklayer.outbox import publish_event
 from shortlinks import resolver
 from shortlinks.contracts import ShortLinkRecord

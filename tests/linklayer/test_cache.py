@@ -10,17 +10,10 @@ from django.core.cache import caches
 from django.db import OperationalError, transaction
 from django_redis import get_redis_connection
 
-from linklayer import cache, tier2
-from linklayer.cache import (
-    CachedReads,
-    Lifetime,
-    Loaded,
-    apply_pending_forgets,
-    current_version,
-    forget_after_commit,
-    forget_now,
-)
+from linklayer import cache, forgetting, tier2
+from linklayer.cache import CachedReads, Lifetime, Loaded
 from linklayer.errors import Unavailable
+from linklayer.forgetting import apply_pending_forgets, current_version, forget_after_commit, forget_now
 from linklayer.models import PendingForget
 from linklayer.tier1 import Entry, Tier1
 from linklayer.tier2 import Envelope
@@ -162,6 +155,7 @@ def test_without_any_copy_a_failing_source_is_unavailable(reads: CachedReads, so
 def test_who_asks_after_an_edit_does_not_join_a_load_from_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
     tier = Tier1(max_entries=10)
     monkeypatch.setattr(cache, "tier1", tier)
+    monkeypatch.setattr(forgetting, "tier1", tier)
     tier.is_started = tier.is_trusted = True
     version, has_read, may_end = 1, threading.Event(), threading.Event()
 

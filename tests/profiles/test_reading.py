@@ -10,7 +10,7 @@ from django.test import Client
 from django.utils import timezone
 
 from analytics import recorder
-from linklayer.cache import forget_now
+from linklayer.forgetting import forget_now
 from linklayer.keys import create_api_key
 from linklayer.tier1 import tier1
 from profiles import handlers, mirroring, resolver, services

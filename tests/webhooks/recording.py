@@ -2,8 +2,8 @@
 
 from celery.exceptions import SoftTimeLimitExceeded
 
-from linklayer.cache import forget_after_commit
 from linklayer.errors import Unavailable
+from linklayer.forgetting import forget_after_commit
 from webhooks.contracts import EventHandler, InboundEvent
 
 receipts: list[InboundEvent] = []
