@@ -12,9 +12,9 @@ _django = get_wsgi_application()
 
 from django.conf import settings  # noqa: E402 - the apps must be loaded before the public reads are
 
-from linklayer.checks import refuse_unsafe_settings  # noqa: E402
-from linklayer.front_door import FrontDoor  # noqa: E402
-from linklayer.lane import DjangoLane  # noqa: E402
+from linklayer.checks import refuse_unsafe_settings  # noqa: E402 - as above
+from linklayer.front_door import FrontDoor  # noqa: E402 - as above
+from linklayer.lane import DjangoLane  # noqa: E402 - as above
 
 refuse_unsafe_settings()
 application = FrontDoor(DjangoLane(_django, threads=settings.DJANGO_THREADS))

@@ -64,7 +64,7 @@ class Loaded:
 class Found(msgspec.Struct, frozen=True):
     """A value, as `decode` made it, and where it came from; `source` is the word that X-Cache shows.
 
-    A msgspec struct: one is made for every redirect, and a frozen dataclass takes four times as long to make.
+    A msgspec struct: one is made for every redirect, and a frozen dataclass takes several times as long to make.
     """
 
     value: Any

@@ -11,7 +11,7 @@ from linklayer.client_address import client_address
 class VisitorFacts(msgspec.Struct, frozen=True):
     """Raw header values as text (latin-1, uncropped); `query` without the question mark; address canonical.
 
-    A msgspec struct: one is made for every redirect, and a frozen dataclass takes four times as long to make.
+    A msgspec struct: one is made for every redirect, and a frozen dataclass takes several times as long to make.
     """
 
     address: str

@@ -25,8 +25,8 @@ class ThemeAnswer(serializers.Serializer[Any]):
 
     id = serializers.CharField(required=False)
     mode = serializers.ChoiceField(choices=["light", "dark"], required=False)
-    backgroundColor = serializers.CharField(required=False)  # noqa: N815 - the API speaks camelCase
-    buttonStyle = serializers.CharField(required=False)  # noqa: N815
+    backgroundColor = serializers.CharField(required=False)
+    buttonStyle = serializers.CharField(required=False)
 
 
 class ProfileLinkAnswer(serializers.Serializer[Any]):
@@ -34,30 +34,30 @@ class ProfileLinkAnswer(serializers.Serializer[Any]):
     title = serializers.CharField()
     url = serializers.CharField(help_text="the destination; empty for a header")
     position = serializers.IntegerField()
-    clickCount = serializers.IntegerField()  # noqa: N815
+    clickCount = serializers.IntegerField()
     enabled = serializers.BooleanField()
     type = serializers.CharField()
-    shortUrl = serializers.CharField(allow_null=True, help_text="where visitors are sent through")  # noqa: N815
+    shortUrl = serializers.CharField(allow_null=True, help_text="where visitors are sent through")
 
 
 class ProfileAnswer(serializers.Serializer[Any]):
     id = serializers.CharField()
     username = serializers.CharField()
-    displayName = serializers.CharField()  # noqa: N815
+    displayName = serializers.CharField()
     bio = serializers.CharField()
-    avatarUrl = serializers.CharField()  # noqa: N815
+    avatarUrl = serializers.CharField()
     theme = ThemeAnswer()
     links = ProfileLinkAnswer(many=True)
-    lastModified = serializers.DateTimeField()  # noqa: N815
-    lastSyncedAt = serializers.DateTimeField(allow_null=True)  # noqa: N815
+    lastModified = serializers.DateTimeField()
+    lastSyncedAt = serializers.DateTimeField(allow_null=True)
 
 
 class LinkListAnswer(serializers.Serializer[Any]):
-    profileId = serializers.CharField()  # noqa: N815
+    profileId = serializers.CharField()
     username = serializers.CharField()
     links = ProfileLinkAnswer(many=True)
-    lastModified = serializers.DateTimeField()  # noqa: N815
-    lastSyncedAt = serializers.DateTimeField(allow_null=True)  # noqa: N815
+    lastModified = serializers.DateTimeField()
+    lastSyncedAt = serializers.DateTimeField(allow_null=True)
 
 
 class LinkChangeInput(serializers.Serializer[Any]):

@@ -31,21 +31,21 @@ class ShortLinkAnswer(serializers.Serializer[Any]):
     """A short link as the API shows it; for the schema only."""
 
     slug = serializers.CharField()
-    shortUrl = serializers.URLField()  # noqa: N815 - the API speaks camelCase
+    shortUrl = serializers.URLField()
     url = serializers.URLField(help_text="the destination, in the form in which it is served")
-    statusCode = serializers.IntegerField()  # noqa: N815
-    isActive = serializers.BooleanField()  # noqa: N815
-    isAnonymous = serializers.BooleanField()  # noqa: N815
-    profileId = serializers.IntegerField(allow_null=True)  # noqa: N815
-    expiresAt = serializers.DateTimeField(allow_null=True)  # noqa: N815
-    clickCount = serializers.IntegerField()  # noqa: N815
-    createdAt = serializers.DateTimeField()  # noqa: N815
-    updatedAt = serializers.DateTimeField()  # noqa: N815
+    statusCode = serializers.IntegerField()
+    isActive = serializers.BooleanField()
+    isAnonymous = serializers.BooleanField()
+    profileId = serializers.IntegerField(allow_null=True)
+    expiresAt = serializers.DateTimeField(allow_null=True)
+    clickCount = serializers.IntegerField()
+    createdAt = serializers.DateTimeField()
+    updatedAt = serializers.DateTimeField()
 
 
 class ShortLinkListAnswer(serializers.Serializer[Any]):
     links = ShortLinkAnswer(many=True)
-    nextCursor = serializers.CharField(allow_null=True)  # noqa: N815
+    nextCursor = serializers.CharField(allow_null=True)
 
 
 _NO_BODY = OpenApiResponse(description="Retired: the slug stays taken and answers 410.")

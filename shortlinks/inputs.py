@@ -81,15 +81,15 @@ def cursor_text(before_id: int | None) -> str | None:
 class NewLink(StrictSerializer):
     url = TextField(help_text="http or https, at most 2048 characters", max_length=destinations.MAX_LENGTH)
     slug = TextField(required=False, allow_null=True, help_text=f"{slugs.PATTERN}; random when absent")
-    statusCode = StatusCodeField(required=False)  # noqa: N815 - the API speaks camelCase
-    expiresAt = MomentField(required=False, allow_null=True)  # noqa: N815
+    statusCode = StatusCodeField(required=False)
+    expiresAt = MomentField(required=False, allow_null=True)
 
 
 class LinkChanges(StrictSerializer):
     url = TextField(required=False, max_length=destinations.MAX_LENGTH)
-    statusCode = StatusCodeField(required=False)  # noqa: N815
-    isActive = FlagField(required=False)  # noqa: N815
-    expiresAt = MomentField(required=False, allow_null=True, help_text="null: never")  # noqa: N815
+    statusCode = StatusCodeField(required=False)
+    isActive = FlagField(required=False)
+    expiresAt = MomentField(required=False, allow_null=True, help_text="null: never")
 
 
 class LinkQuery(StrictSerializer):

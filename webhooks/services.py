@@ -14,7 +14,7 @@ import structlog
 from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, OperationalError, transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from linklayer import dead_letters, queues, registries
@@ -302,6 +302,6 @@ def _fail(receipt: WebhookReceipt, reason: str) -> None:
     )
 
 
-def _mine(receipt: WebhookReceipt):  # type: ignore[no-untyped-def]
+def _mine(receipt: WebhookReceipt) -> QuerySet[WebhookReceipt]:
     """The row, as long as it is still in the state and attempt that we hold: a lost lease changes nothing."""
     return WebhookReceipt.objects.filter(pk=receipt.pk, state=State.PROCESSING, attempts=receipt.attempts)

@@ -184,7 +184,7 @@ def _lower_priority(pgid: int, niceness: int) -> None:
     """Make a process group and the scheduler's group around it nice.
 
     Where the kernel groups processes by session (sched_autogroup, the default), niceness counts only within one: a
-    niced worker in a session of its own would still take as much as the web beside it (measured: half of its rate).
+    niced pipeline in sessions of its own took a third of the web's rate (measured: 28 against 44 thousand redirects/s).
     """
     with contextlib.suppress(ProcessLookupError):
         os.setpriority(os.PRIO_PGRP, pgid, niceness)
