@@ -8,6 +8,7 @@ import atexit
 import os
 import threading
 import time
+from functools import lru_cache
 
 import structlog
 from django.conf import settings
@@ -19,11 +20,13 @@ from analytics.frames import record_frame
 from analytics.heartbeat import Heartbeat
 from analytics.spool import Spool
 from analytics.visitors import Salts, truncated_address, visitor_number
+from linklayer.turn import turn_here
 from linklayer.visitor import VisitorFacts
 
 logger = structlog.get_logger(__name__)
 
 DAY_SECONDS = 86_400
+REMEMBERED_ADDRESSES = 4096  # visitors come in bursts, and most through few proxies
 
 
 class Recorder:
@@ -36,12 +39,27 @@ class Recorder:
         self._address = address
         self._respect_gpc = respect_gpc
         self._respect_dnt = respect_dnt
+        self._gathered: list[bytes] = []
+        self._place = lru_cache(maxsize=REMEMBERED_ADDRESSES)(self._looked_up)
 
     def record(
-        self, kind: Kind, *, link_id: int | None, profile_id: int | None, slug_version: int, facts: VisitorFacts
+        self, kind: Kind, link_id: int | None, profile_id: int | None, slug_version: int, facts: VisitorFacts
     ) -> None:
-        """Keep one event, on disk or in the ring."""
-        self.spool.append(record_frame(encode_event(self._event(kind, link_id, profile_id, slug_version, facts))))
+        """Keep one event, on disk or in the ring; in the event loop with the others of its turn, before any answer."""
+        frame = record_frame(encode_event(self._event(kind, link_id, profile_id, slug_version, facts)))
+        turn = turn_here()
+        if turn is None:
+            self.spool.append(frame)
+            return
+        if not self._gathered:
+            turn.before_answers(self.keep_gathered)
+        self._gathered.append(frame)
+
+    def keep_gathered(self) -> None:
+        """Keep the events of this turn of the event loop, by one write."""
+        frames, self._gathered = self._gathered, []
+        if frames:
+            self.spool.append(*frames)
 
     def _event(
         self, kind: Kind, link_id: int | None, profile_id: int | None, slug_version: int, facts: VisitorFacts
@@ -49,28 +67,41 @@ class Recorder:
         now = time.time()
         generation, sequence = self.spool.next_record()
         user_agent = clean_text(facts.user_agent, contracts.USER_AGENT_CHARACTERS)
-        purpose = clean_text(facts.purpose, contracts.PURPOSE_CHARACTERS)
-        common = (kind, int(now * 1e6), generation, sequence, link_id, profile_id, slug_version)
-        if self._is_private(facts):
+        purpose = facts.purpose and clean_text(facts.purpose, contracts.PURPOSE_CHARACTERS)
+        is_private = (facts.global_privacy_control and self._respect_gpc) or (facts.do_not_track and self._respect_dnt)
+        if is_private:
             # Counted, and no more: the user agent goes no further than the verdict of the worker.
-            return Event(*common, None, True, purpose, "", "", "", user_agent, "", "", "")
-        address = clean_text(facts.address, contracts.ADDRESS_CHARACTERS)
+            visitor, country, address, referrer, language, query = None, "", "", "", "", ""
+        else:
+            whole_address, country, address = self._place(facts.address)
+            visitor = visitor_number(self.salts.salt(int(now // DAY_SECONDS)), whole_address, user_agent)
+            referrer = facts.referrer and clean_text(facts.referrer, contracts.REFERRER_CHARACTERS)
+            language = facts.accept_language and _first_language(facts.accept_language)
+            query = facts.query and clean_text(facts.query, contracts.QUERY_CHARACTERS)
         return Event(
-            *common,
-            visitor_number(self.salts.salt(int(now // DAY_SECONDS)), address, user_agent),
-            False,
+            kind,
+            int(now * 1e6),
+            generation,
+            sequence,
+            link_id,
+            profile_id,
+            slug_version,
+            visitor,
+            is_private,
             purpose,
-            country_code(address) or "",
+            country,
             "",
-            self._kept_address(address),
+            address,
             user_agent,
-            clean_text(facts.referrer, contracts.REFERRER_CHARACTERS),
-            _first_language(facts.accept_language),
-            clean_text(facts.query, contracts.QUERY_CHARACTERS),
+            referrer,
+            language,
+            query,
         )
 
-    def _is_private(self, facts: VisitorFacts) -> bool:
-        return (facts.global_privacy_control and self._respect_gpc) or (facts.do_not_track and self._respect_dnt)
+    def _looked_up(self, address: str) -> tuple[str, str, str]:
+        """Return the clean address, its country and what is kept of it."""
+        address = clean_text(address, contracts.ADDRESS_CHARACTERS)
+        return address, country_code(address) or "", self._kept_address(address)
 
     def _kept_address(self, address: str) -> str:
         if self._address == "none":
@@ -93,7 +124,7 @@ def record_view(*, profile_id: int, facts: VisitorFacts) -> None:
 def _record(kind: Kind, link_id: int | None, profile_id: int | None, slug_version: int, facts: VisitorFacts) -> None:
     try:
         recorder = _current or _open()
-        recorder.record(kind, link_id=link_id, profile_id=profile_id, slug_version=slug_version, facts=facts)
+        recorder.record(kind, link_id, profile_id, slug_version, facts)
     except Exception:
         metrics.clicks_failed.inc()
         logger.exception("click_failed", kind=kind.name, link_id=link_id, profile_id=profile_id)
@@ -105,6 +136,7 @@ def close() -> None:
     with _current_lock:
         recorder, _current = _current, None
     if recorder is not None:
+        recorder.keep_gathered()
         recorder.spool.close()
         recorder.heartbeat.stop()
 

@@ -12,6 +12,7 @@ import socket
 import threading
 import time
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,7 +62,7 @@ class Spool:
         self._keeper: threading.Thread | None = None
         self._segment: OpenSegment | None = None
         self._unsealed: list[OpenSegment] = []
-        self._ring: deque[bytes] = deque()
+        self._ring: deque[bytes] = deque(maxlen=RING_RECORDS)
         self._written = self._dropped = 0
         self._is_failing = self._is_over_cap = self._stopping = False
         self._seal_seconds = SEAL_SECONDS
@@ -72,12 +73,12 @@ class Spool:
         """Return the generation of this process and the next place in it, from 1."""
         return self.generation, next(self._sequence)
 
-    def append(self, frame: bytes) -> None:
-        """Keep a whole frame: on disk, else in the ring. Never raises, never waits for more than the write."""
+    def append(self, *frames: bytes) -> None:
+        """Keep whole frames, by one write: on disk, else in the ring. Never raises, never waits for more than that."""
         with self._lock:
             if self._keeper is None:
                 self._open()
-            self._write_or_ring(frame)
+            self._write_or_ring(frames)
 
     def counts(self) -> SpoolCounts:
         with self._lock:
@@ -127,37 +128,46 @@ class Spool:
         else:
             self._keeper = keeper
 
-    def _write_or_ring(self, frame: bytes) -> None:
+    def _write_or_ring(self, frames: Sequence[bytes]) -> None:
         segment = self._segment
-        if segment is None or self._is_failing or not self._is_written(segment, frame):
-            if len(self._ring) == RING_RECORDS:
-                self._ring.popleft()
-                self._dropped += 1
-                metrics.clicks_dropped.inc()
-            self._ring.append(frame)
+        kept = 0 if segment is None or self._is_failing else self._written_frames(segment, frames)
+        waiting = frames[kept:]
+        overflow = max(0, len(self._ring) + len(waiting) - RING_RECORDS)
+        self._ring.extend(waiting)  # its bound drops the oldest
+        if overflow:
+            self._dropped += overflow
+            metrics.clicks_dropped.inc(overflow)
 
-    def _is_written(self, segment: OpenSegment, frame: bytes) -> bool:
-        written = 0
+    def _written_frames(self, segment: OpenSegment, frames: Sequence[bytes]) -> int:
+        """Write frames at once; returns how many of them the disk took whole."""
+        data = b"".join(frames)
         try:
-            written = os.write(segment.descriptor, frame)
-            if written < len(frame):
-                # A full disk took a part of it: cut that off; where even this fails, the reader skips it.
-                os.ftruncate(segment.descriptor, segment.size)
+            written = os.write(segment.descriptor, data)
         except OSError as error:
             self._fail(error)
-            return False
-        if written < len(frame):
-            self._fail(OSError("the disk took a part of a record"))
-            return False
-        segment.size += written
-        segment.records += 1
-        self._written += 1
-        if segment.records == 1:
+            return 0
+        kept = len(frames)
+        if written < len(data):
+            kept, written = _whole(frames, written)
+            self._cut_off(segment, segment.size + written)
+        if kept and not segment.records:
             segment.first_record_at = time.monotonic()
             self._wake.set()
-        elif segment.size >= SEAL_BYTES:
+        elif segment.size + written >= SEAL_BYTES:
             self._wake.set()
-        return True
+        segment.size += written
+        segment.records += kept
+        self._written += kept
+        return kept
+
+    def _cut_off(self, segment: OpenSegment, size: int) -> None:
+        """A full disk took a part of a frame: cut that off; where even this fails, the reader skips it."""
+        try:
+            os.ftruncate(segment.descriptor, size)
+        except OSError as error:
+            self._fail(error)
+        else:
+            self._fail(OSError("the disk took a part of a record"))
 
     def _fail(self, error: Exception) -> None:
         if not self._is_failing:
@@ -246,7 +256,7 @@ class Spool:
         with self._lock:
             if not self._ring or self._is_failing:
                 return False
-            if not self._is_written(segment, self._ring[0]):
+            if not self._written_frames(segment, (self._ring[0],)):
                 return False
             self._ring.popleft()
             return True
@@ -273,3 +283,13 @@ class Spool:
             if segment is not None:
                 segment.let_go()
         self._start_anew()
+
+
+def _whole(frames: Sequence[bytes], written: int) -> tuple[int, int]:
+    """Return how many frames lie wholly in the first `written` bytes, and how many bytes these are."""
+    size = 0
+    for count, frame in enumerate(frames):
+        if size + len(frame) > written:
+            return count, size
+        size += len(frame)
+    return len(frames), size

@@ -7,16 +7,16 @@ fields and seconds, and drops or refuses what Django's lane would misread. `read
 import asyncio
 import http
 from collections.abc import Callable
-from typing import Any, ClassVar
-from weakref import WeakKeyDictionary
+from typing import Any
 
 import httptools
-import msgspec
 import structlog
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 from uvicorn_worker import UvicornWorker
 
 from linklayer.errors import LinkLayerError, TooLarge
+from linklayer.exchange import Head, Ready
+from linklayer.turn import turn_of
 
 logger = structlog.get_logger(__name__)
 
@@ -27,7 +27,6 @@ MESSAGE_BYTES = 4 * 1024 * 1024  # with chunk sizes and trailers, which no limit
 HEAD_SECONDS = 10.0
 BODY_SECONDS = 10.0
 UNREAD_SECONDS = 30.0  # a client that takes nothing of its answer for so long is gone: it would keep a thread
-TOGETHER_BYTES = 256 * 1024  # thousands of requests in one packet must not gather thousands of pages
 CONNECTIONS = 10_000  # per process; idle ones included
 
 
@@ -35,73 +34,35 @@ class RequestTimeout(LinkLayerError):
     status, kind, title = 408, "request-timeout", "The body came too slowly"
 
 
-class Ready(msgspec.Struct):
-    """A whole answer: `headers` for ASGI, `head` the same as lines of HTTP/1.1, each with its CRLF."""
-
-    status: int
-    headers: list[tuple[bytes, bytes]]
-    head: bytes
-    body: bytes
-
-
-class WriteTogether:
-    """Makes the writes of one turn of the event loop one after the other, at its end.
-
-    A write wakes the client it goes to. Made one by one, between other work, each of them wakes the load balancer anew,
-    which costs more than the write itself (measured: 36 against 49 thousand redirects a second with two workers).
-    """
-
-    _by_loop: ClassVar[WeakKeyDictionary[asyncio.AbstractEventLoop, "WriteTogether"]] = WeakKeyDictionary()
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._waiting: list[tuple[asyncio.Transport, bytes]] = []
-        self._waiting_bytes = 0
-
-    @classmethod
-    def of(cls, loop: asyncio.AbstractEventLoop) -> "WriteTogether":
-        return cls._by_loop.setdefault(loop, cls(loop))
-
-    def write(self, transport: asyncio.Transport, data: bytes) -> None:
-        if not self._waiting:
-            self._loop.call_soon(self.flush)
-        self._waiting.append((transport, data))
-        self._waiting_bytes += len(data)
-        if self._waiting_bytes > TOGETHER_BYTES:
-            self.flush()
-
-    def flush(self) -> None:
-        waiting, self._waiting, self._waiting_bytes = self._waiting, [], 0
-        for transport, data in waiting:
-            if not transport.is_closing():
-                transport.write(data)
-
-
 class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's httptools protocol with limits on the request head; a refusal closes the connection.
 
     What the application can answer at once (its `answer_now`) is written from the parser's callback: a task, an event
-    and two messages per redirect would cost more than everything else about it.
+    and two messages per redirect would cost more than everything else about it. For the same reason a connection has
+    one timer, which looks from time to time, and no request sets one of its own.
     """
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's own
         super().connection_made(transport)
-        self._answer_now: Callable[[Any], Ready | None] | None = getattr(self.app, "answer_now", None)
-        self._together = WriteTogether.of(self.loop)
+        self._answer_now: Callable[[Head], Ready | None] | None = getattr(self.app, "answer_now", None)
+        self._turn = turn_of(self.loop)
+        self._peer = self.client[0] if self.client else ""
         self._is_answered = False
         self._in_head = False
-        self._message_bytes = 0
-        self._field_bytes = 0
+        self._message_bytes = self._field_bytes = 0
         self._refusal: int | None = None
-        self._head_timer: asyncio.TimerHandle | None = None
+        self._quiet_since = self.loop.time()
+        self._head_since: float | None = self._quiet_since
         self._unread_timer: asyncio.TimerHandle | None = None
+        self._watch_timer: asyncio.TimerHandle | None = None
         if len(self.connections) > CONNECTIONS:
             transport.close()
             return
-        self._arm_head_timer()
+        self._watch_again()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._disarm_head_timer()
+        if self._watch_timer is not None:
+            self._watch_timer.cancel()
         self._disarm_unread_timer()
         super().connection_lost(exc)
 
@@ -110,14 +71,13 @@ class BoundedProtocol(HttpToolsProtocol):
         super().data_received(data)
         if self.transport.is_closing():
             return
-        if self._in_head and self._message_bytes > HEADER_BYTES + REQUEST_LINE_BYTES:
-            self._refusal = 431
-            self.send_400_response("")
+        if self._in_head:
+            if self._head_since is None:
+                self._head_since = self.loop.time()
+            if self._message_bytes > HEADER_BYTES + REQUEST_LINE_BYTES:
+                self._refuse_now(431)
         elif self._message_bytes > MESSAGE_BYTES:
-            self._refusal = 413
-            self.send_400_response("")
-        elif self._head_timer is None and (self._in_head or self._is_idle_without_timer()):
-            self._arm_head_timer()
+            self._refuse_now(413)
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -128,44 +88,52 @@ class BoundedProtocol(HttpToolsProtocol):
         super().resume_writing()
 
     def eof_received(self) -> None:
-        self._together.flush()  # the transport closes itself after this
+        self._turn.end()  # the transport closes itself after this
 
     def shutdown(self) -> None:
-        self._together.flush()
+        self._turn.end()
         super().shutdown()
 
+    # --- the parser's callbacks
+
     def on_message_begin(self) -> None:
-        super().on_message_begin()
+        """Begin a message; its scope is made when Django is to answer it (`_begin_cycle`)."""
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
         self._is_answered = False
         self._in_head = True
-        self._message_bytes = 0
-        self._field_bytes = 0
+        self._message_bytes = self._field_bytes = 0
 
     def on_url(self, url: bytes) -> None:
-        super().on_url(url)
+        self.url += url
         if len(self.url) > REQUEST_LINE_BYTES:
             self._refuse(414)
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        headers = self.headers
         self._field_bytes += len(name) + len(value) + 4
-        if self._field_bytes > HEADER_BYTES or len(self.headers) >= HEADER_FIELDS:
+        if self._field_bytes > HEADER_BYTES or len(headers) >= HEADER_FIELDS:
             self._refuse(431)
         # A trailer is no header: it would get past the proxy as one. WSGI would merge X_Forwarded_For into
         # X-Forwarded-For.
         if self._in_head and b"_" not in name:
-            super().on_header(name, value)
+            headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         self._in_head = False
-        self._disarm_head_timer()
-        hosts = [value for name, value in self.headers if name == b"host"]
-        if len(hosts) != 1 or not self.url.startswith((b"/", b"*")):
+        self._head_since = None
+        headers = self.headers
+        by_name = dict(headers)
+        is_repeated = len(by_name) < len(headers)
+        if b"host" not in by_name or (is_repeated and [name for name, _ in headers].count(b"host") > 1):
             self._refuse(400)
-        if self._answer_now is not None and self._may_answer_now():
-            self._is_answered = self._is_answered_by(self._answer_now)
+        if not self.url.startswith((b"/", b"*")):
+            self._refuse(400)
+        if not is_repeated and self._answer_now is not None and self._may_answer_now():
+            self._is_answered = self._is_answered_by(self._answer_now, by_name)
         if not self._is_answered:
-            self._unset_keepalive_if_required()  # of an answer before it in the same packet
-            super().on_headers_complete()
+            self._begin_cycle(by_name)
 
     def on_body(self, body: bytes) -> None:
         if not self._is_answered:
@@ -175,16 +143,30 @@ class BoundedProtocol(HttpToolsProtocol):
         if not self._is_answered:
             super().on_message_complete()
 
+    def on_response_complete(self) -> None:
+        """Go on to the next request; uvicorn's own would set a timer for each answer."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self._quiet_since = self.loop.time()
+        self.flow.resume_reading()
+        if self.pipeline:
+            cycle, app = self.pipeline.pop()
+            self._start_asgi_task(cycle, app)
+
+    # --- answering
+
     def _may_answer_now(self) -> bool:
         """Only in turn, only to a client that reads, and only where nothing about the connection is special."""
+        cycle: RequestResponseCycle | None = self.cycle
         parser = self.parser
         return (
-            self._is_free()
+            (cycle is None or cycle.response_complete)
             and not self.flow.write_paused
-            and not self.transport.is_closing()
-            and parser.get_http_version() == "1.1"
             and parser.should_keep_alive()
-            and not parser.should_upgrade()
+            and parser.get_http_version() == "1.1"
+            and not self.transport.is_closing()
+            and b"#" not in self.url
         )
 
     def _is_free(self) -> bool:
@@ -198,34 +180,36 @@ class BoundedProtocol(HttpToolsProtocol):
         is_first = cycle is not None and cycle.more_body and not cycle.response_started and not self.pipeline
         return is_first or self._is_free()
 
-    def _is_idle_without_timer(self) -> bool:
-        """Tell whether nothing would end this connection: an empty line stops the keep-alive timer, begins no head."""
-        return self._is_free() and self.timeout_keep_alive_task is None
-
-    def _is_answered_by(self, answer_now: Callable[[Any], Ready | None]) -> bool:
-        target = httptools.parse_url(self.url)
-        self.scope["method"] = self.parser.get_method().decode("ascii")
-        self.scope["raw_path"] = target.path
-        self.scope["path"] = target.path.decode("ascii")  # with a "%" in it, it is not answered now
-        self.scope["query_string"] = target.query or b""
+    def _is_answered_by(self, answer_now: Callable[[Head], Ready | None], headers: dict[bytes, bytes]) -> bool:
+        path, _, query = self.url.partition(b"?")
+        method = self.parser.get_method()
         try:
-            ready = answer_now(self.scope)
+            ready = answer_now(Head(method, path, query, headers, self._peer))
         except Exception:
-            logger.exception("answer_now_failed", path=self.scope["path"])
+            logger.exception("answer_now_failed", path=path)
             return False
         if ready is None:
             return False
-        parts = [STATUS_LINE[ready.status]]
-        parts += [b"%s: %s\r\n" % pair for pair in self.server_state.default_headers]  # the date
-        parts += [ready.head, b"\r\n"]
-        if self.scope["method"] != "HEAD":
-            parts.append(ready.body)
-        self._together.write(self.transport, b"".join(parts))
-        self.on_response_complete()
+        common = _common_lines.of(self.server_state.default_headers)
+        body = b"" if method == b"HEAD" else ready.body
+        self._turn.write(self.transport, b"".join((STATUS_LINE[ready.status], common, ready.head, body)))
+        self.server_state.total_requests += 1
+        self._quiet_since = self.loop.time()
         return True
 
+    def _begin_cycle(self, headers: dict[bytes, bytes]) -> None:
+        """Hand the request to the application, as uvicorn does: with the scope that on_message_begin did not make."""
+        url, pairs = self.url, self.headers
+        super().on_message_begin()
+        self.url = url
+        self.headers += pairs
+        self.expect_100_continue = headers.get(b"expect", b"").lower() == b"100-continue"
+        super().on_headers_complete()
+
+    # --- refusing
+
     def send_400_response(self, msg: str) -> None:
-        self._together.flush()
+        self._turn.end()
         status = http.HTTPStatus(self._refusal or 400)
         if self.transport.is_closing():
             return
@@ -240,25 +224,57 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.close()
 
     def _refuse(self, status: int) -> None:
+        """End the parsing: the parser's caller answers with the status."""
         self._refusal = status
         raise httptools.HttpParserError(http.HTTPStatus(status).phrase)
 
-    def _arm_head_timer(self) -> None:
-        self._head_timer = self.loop.call_later(HEAD_SECONDS, self._head_too_slow)
+    def _refuse_now(self, status: int) -> None:
+        self._refusal = status
+        self.send_400_response("")
 
-    def _disarm_head_timer(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
+    # --- waiting
+
+    def _watch(self) -> None:
+        """End a connection whose head comes too slowly, or that nobody uses; look again when the next could be due."""
+        now = self.loop.time()
+        if self._head_since is not None:
+            left = self._head_since + HEAD_SECONDS - now
+            if left <= 0:
+                self._refuse_now(408)
+                return
+        elif self._is_free():
+            left = self._quiet_since + self.timeout_keep_alive - now
+            if left <= 0:
+                self.transport.close()
+                return
+        else:
+            left = HEAD_SECONDS
+        self._watch_again(left)
+
+    def _watch_again(self, left: float = HEAD_SECONDS) -> None:
+        """left: seconds until what is waited for now is due; what comes next may be due sooner."""
+        self._watch_timer = self.loop.call_later(min(left, HEAD_SECONDS, self.timeout_keep_alive), self._watch)
 
     def _disarm_unread_timer(self) -> None:
         if self._unread_timer is not None:
             self._unread_timer.cancel()
             self._unread_timer = None
 
-    def _head_too_slow(self) -> None:
-        self._refusal = 408
-        self.send_400_response("")
+
+class CommonLines:
+    """The headers that uvicorn gives every answer (the date) as lines of HTTP/1.1: made anew with each new list."""
+
+    def __init__(self) -> None:
+        self._pairs: list[tuple[bytes, bytes]] = []
+        self._lines = b""
+
+    def of(self, pairs: list[tuple[bytes, bytes]]) -> bytes:
+        if pairs is not self._pairs:
+            self._pairs, self._lines = pairs, b"".join(b"%s: %s\r\n" % pair for pair in pairs)
+        return self._lines
+
+
+_common_lines = CommonLines()
 
 
 class EdgeWorker(UvicornWorker):  # type: ignore[misc] # uvicorn-worker ships no types

@@ -1,11 +1,10 @@
 """What one request tells of its visitor, the same from the front door and from Django."""
 
-from typing import Any
-
 import msgspec
 from django.http import HttpRequest
 
 from linklayer.client_address import client_address
+from linklayer.exchange import Head
 
 
 class VisitorFacts(msgspec.Struct, frozen=True):
@@ -24,21 +23,14 @@ class VisitorFacts(msgspec.Struct, frozen=True):
     global_privacy_control: bool = False
 
     @classmethod
-    def from_scope(cls, scope: dict[str, Any], headers: dict[bytes, bytes]) -> "VisitorFacts":
-        """scope: of ASGI; headers: its headers by name. Of a repeated header the last counts, but for the addresses
-        that proxies add line by line."""
-        get = headers.get
-        forwarded_for = ""
-        if b"x-forwarded-for" in headers:
-            lines = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
-            forwarded_for = b",".join(lines).decode("latin-1")
-        client = scope["client"]
+    def from_head(cls, head: Head) -> "VisitorFacts":
+        get = head.headers.get
         return cls(
-            client_address(client[0] if client else "", forwarded_for),
+            client_address(head.peer, get(b"x-forwarded-for", b"").decode("latin-1")),
             get(b"user-agent", b"").decode("latin-1"),
             get(b"referer", b"").decode("latin-1"),
             get(b"accept-language", b"").decode("latin-1"),
-            scope["query_string"].decode("latin-1"),
+            head.query.decode("latin-1"),
             (get(b"sec-purpose") or get(b"purpose") or get(b"x-moz") or b"").decode("latin-1"),
             get(b"dnt") == b"1",
             get(b"sec-gpc") == b"1",

@@ -1,8 +1,10 @@
 """The door: facts of a request become one clean record, and a visitor never waits or sees an error."""
 
+import asyncio
 import os
 import subprocess
 import sys
+import threading
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from analytics.models import DailySalt, ProcessGeneration
 from analytics.segments import OPEN, SEALED, list_segments
 from analytics.spool import Spool
 from analytics.visitors import Salts, truncated_address, visitor_number
+from linklayer.turn import turn_of
 from tests.analytics.makers import FIREFOX, facts
 
 
@@ -48,6 +51,23 @@ def test_a_click_is_in_the_spool_when_the_door_returns(spool_dir: Path) -> None:
     event = record(spool_dir, referrer="https://example.org/", query="a=1", accept_language="de-CH,de;q=0.9")
     assert (event.kind, event.link_id, event.slug_version, event.sequence) == (Kind.CLICK, 1, 3, 1)
     assert (event.referrer, event.query, event.language) == ("https://example.org/", "a=1", "de-ch")
+
+
+def test_clicks_of_one_turn_of_the_event_loop_are_kept_together_before_its_answers(spool_dir: Path) -> None:
+    kept: list[int] = []
+
+    async def one_turn() -> None:
+        turn = turn_of(asyncio.get_running_loop())
+        for link_id in (1, 2, 3):
+            recorder.record_click(link_id=link_id, profile_id=None, slug_version=3, facts=facts())
+        kept.append(len(recorded(spool_dir)))
+        turn.before_answers(lambda: kept.append(len(recorded(spool_dir))))
+        await asyncio.sleep(0)
+
+    thread = threading.Thread(target=lambda: asyncio.run(one_turn()))
+    thread.start()
+    thread.join(timeout=5)
+    assert kept == [0, 3]
 
 
 def test_a_view_names_its_profile_and_no_link(spool_dir: Path) -> None:

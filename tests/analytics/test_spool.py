@@ -134,9 +134,10 @@ def test_batches_are_the_same_at_every_reading_and_bounded(tmp_path: Path) -> No
     assert len({batch.id for batch in batches}) == 4
 
 
-def on_a_full_disk(folder: Path, before: int, during: int, ending: str) -> list[str]:
-    """Return [accepted ring dropped] while the disk is full, and at the end."""
-    command = [sys.executable, "-m", "tests.analytics.full_disk", str(folder), str(before), str(during), ending]
+def on_a_full_disk(folder: Path, before: int, during: int, ending: str, *, room: int = 0) -> list[str]:
+    """Return [accepted ring dropped] while the disk is full, and at the end. room: bytes that it still takes."""
+    numbers = [str(number) for number in (before, during, room)]
+    command = [sys.executable, "-m", "tests.analytics.full_disk", str(folder), *numbers, ending]
     printed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=30).stdout.split("\n")
     return [line.removeprefix("counts ") for line in printed if line.startswith("counts ")]
 
@@ -145,6 +146,15 @@ def test_a_full_disk_keeps_ten_thousand_records_and_counts_the_rest(tmp_path: Pa
     assert on_a_full_disk(tmp_path, 100, 10250, "recover") == ["10350 10000 250", "10350 0 250"]
     kept = sorted(int(payload) for payload in payloads(tmp_path, SEALED))
     assert kept == [*range(100), *range(350, 10350)]
+
+
+@pytest.mark.parametrize("room", range(1, 60, 7))
+def test_records_written_together_are_kept_once_each_wherever_the_disk_ends(room: int, tmp_path: Path) -> None:
+    """Whole records stay on the disk, the cut one and those after it wait in the ring: none lost, none twice."""
+    while_full, at_the_end = on_a_full_disk(tmp_path, 10, 5, "recover", room=room)
+    assert while_full == f"15 {5 - room // len(record_frame(b'10'))} 0"
+    assert at_the_end == "15 0 0"
+    assert sorted(int(payload) for payload in payloads(tmp_path, SEALED)) == list(range(15))
 
 
 def test_a_process_that_ends_on_a_full_disk_counts_what_it_takes_along(tmp_path: Path) -> None:
