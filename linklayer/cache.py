@@ -61,7 +61,7 @@ class Loaded:
     is_stale: bool = False
 
 
-class Found(msgspec.Struct, frozen=True):
+class Found(msgspec.Struct, frozen=True, gc=False):
     """A value, as `decode` made it, and where it came from; `source` is the word that X-Cache shows.
 
     A msgspec struct: one is made for every redirect, and a frozen dataclass takes several times as long to make.
@@ -71,6 +71,9 @@ class Found(msgspec.Struct, frozen=True):
     version: int
     age_seconds: float
     source: Source
+
+
+BeforeLoading = Callable[[bool], object]
 
 
 def as_it_is(value: Json) -> Any:
@@ -106,12 +109,17 @@ class CachedReads:
         """Return what tier 1 holds, without any wait: the front door's read."""
         return tier1.get(f"{self.namespace}:{key}")
 
-    def resolve(self, key: str) -> Found | None:
+    def is_absent(self, key: str) -> bool:
+        """Tell whether this process knows that there is no such thing, without any wait."""
+        return tier1.is_absent(f"{self.namespace}:{key}")
+
+    def resolve(self, key: str, *, before_loading: BeforeLoading | None = None) -> Found | None:
         """Return the value, or None if there is no such thing.
 
-        Raises Unavailable if neither cache nor source can answer.
+        before_loading: called before the source is asked for what no cache knows, and told whether tier 2 answers; what
+        it raises passes through. Raises Unavailable if neither cache nor source can answer.
         """
-        found = self._resolved(key)
+        found = self._resolved(key, before_loading)
         metrics.cache_reads.labels(self.namespace, found.source if found else "absent").inc()
         return found
 
@@ -136,7 +144,7 @@ class CachedReads:
             tier2.discard_corrupt(full_key)
             return None
 
-    def _resolved(self, key: str) -> Found | None:
+    def _resolved(self, key: str, before_loading: BeforeLoading | None) -> Found | None:
         full_key = self.full_key(key)
         entry = tier1.get(full_key)
         if entry is not None:
@@ -148,7 +156,11 @@ class CachedReads:
         try:
             envelope = self._held(full_key)
         except CacheDown:
+            if before_loading is not None:
+                before_loading(False)
             return self._from_source(key, stale=None, since=since, cache_is_up=False)
+        if envelope is None and before_loading is not None:
+            before_loading(True)
         if envelope is None or envelope.is_outdated or self._is_past(envelope, self.lifetime.serve_behind_seconds):
             return self._from_source(key, stale=envelope, since=since, cache_is_up=True)
         if not is_fresh(envelope):

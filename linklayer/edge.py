@@ -192,7 +192,8 @@ class BoundedProtocol(HttpToolsProtocol):
             return False
         common = _common_lines.of(self.server_state.default_headers)
         body = b"" if method == b"HEAD" else ready.body
-        self._turn.write(self.transport, b"".join((STATUS_LINE[ready.status], common, ready.head, body)))
+        parts = (STATUS_LINE[ready.status], common, ready.own_head, ready.shared_head, body)
+        self._turn.write(self.transport, b"".join(parts))
         self.server_state.total_requests += 1
         self._quiet_since = self.loop.time()
         return True

@@ -18,15 +18,17 @@ class Head(msgspec.Struct, gc=False):
 
 
 class Ready(msgspec.Struct, gc=False):
-    """An answer ready to be sent. head: its header lines and the empty line after them, each with CRLF (RFC 9112)."""
+    """An answer ready to be sent. own_head: its own header lines; shared_head: those that many answers have, and the
+    empty line after them; each with CRLF (RFC 9112)."""
 
     status: int
-    head: bytes
+    own_head: bytes
+    shared_head: bytes
     body: bytes
 
     def headers(self) -> list[tuple[bytes, bytes]]:
         """Return the headers as ASGI wants them."""
-        lines = (line.partition(b": ") for line in self.head.split(b"\r\n") if line)
+        lines = (line.partition(b": ") for line in (self.own_head + self.shared_head).split(b"\r\n") if line)
         return [(name, value) for name, _, value in lines]
 
 

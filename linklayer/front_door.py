@@ -6,6 +6,7 @@ own. What it does not understand goes to Django. It never blocks: no ORM, no dja
 
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from typing import Any
 
@@ -16,9 +17,20 @@ from prometheus_client import Counter
 
 from linklayer import metrics, registries
 from linklayer.cache import Found, Source
+from linklayer.encodings import Encoding, chosen_encoding
 from linklayer.exchange import Head, Ready, joined
 from linklayer.loop_reads import LoopReads
-from linklayer.public_reads import SECURITY_HEADERS, Answer, Headers, PublicRead, cache_headers, conditional
+from linklayer.public_reads import (
+    SECURITY_HEADERS,
+    Answer,
+    Headers,
+    PublicRead,
+    cache_headers,
+    conditional,
+    encoded,
+    is_negotiable,
+    negotiable,
+)
 from linklayer.tier1 import Entry, tier1
 from linklayer.turn import turn_here
 from linklayer.visitor import VisitorFacts
@@ -26,17 +38,26 @@ from linklayer.visitor import VisitorFacts
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 SAFE_METHODS = frozenset({b"GET", b"HEAD"})
 HOST_BYTES = 255  # a DNS name has no more; longer ones are not worth remembering
+# A larger body takes more than a millisecond to encode, and all other visitors would wait for it: a thread does it.
+LOOP_BYTES = 128 * 1024
 NOT_OURS = frozenset({b"authorization", b"content-length", b"transfer-encoding", b"expect", b"upgrade"})
 
 
 class Prepared(msgspec.Struct, gc=False):
-    """What is made once per cached entry: the answer, the answer ready to be sent, its end and its counter."""
+    """What is made once per cached entry and public read: the answer, ready to be sent, its end and its counter.
 
+    answer: without headers and body where nothing more depends on them (every redirect). variants: the answer by
+    encoding, each made when first asked for; None for one that a thread is making. None in place of the dict: the
+    answer has one form, whatever the client accepts.
+    """
+
+    read: PublicRead | None
     answer: Answer
     ready: Ready
     found: Found
     expires_at: float | None
     answered: Counter
+    variants: dict[Encoding, Ready | None] | None
 
 
 class FrontDoor:
@@ -51,10 +72,10 @@ class FrontDoor:
         """Return the answer if tier 1 holds it: what the edge sends without a task, an event or a wait."""
         asked = self._asked(head)
         if asked is None:
-            return None
+            return self._absent(head)
         read, key = asked
         entry = read.reads.peek(key)
-        return None if entry is None else _answer(head, read, entry, "hit-l1")
+        return self._absent(head) if entry is None else _answer(head, read, entry, "hit-l1")
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] == "http":
@@ -68,14 +89,15 @@ class FrontDoor:
         head = _head_of(scope)
         asked = self._asked(head)
         if asked is None:
-            return False
-        read, key = asked
-        source: Source = "hit-l1"
-        entry = read.reads.peek(key)
-        if entry is None:
-            source = "hit-l2"
-            entry = await self._loop_reads.entry(read.reads, key)
-        ready = None if entry is None else _answer(head, read, entry, source)
+            ready = self._absent(head)
+        else:
+            read, key = asked
+            source: Source = "hit-l1"
+            entry = read.reads.peek(key)
+            if entry is None:
+                source = "hit-l2"
+                entry = await self._loop_reads.entry(read.reads, key)
+            ready = self._absent(head) if entry is None else _answer(head, read, entry, source)
         if ready is None:
             return False
         turn = turn_here()
@@ -96,6 +118,19 @@ class FrontDoor:
                 return read, key
         return None
 
+    def _absent(self, head: Head) -> Ready | None:
+        """Return the answer to a path of which this process knows that nothing is there."""
+        if head.method not in SAFE_METHODS or b"%" in head.path:
+            return None
+        path = head.path.decode("latin-1")
+        for read in self._reads:
+            answer = read.absent(path)
+            if answer is not None and _is_ours(head.headers):
+                prepared = _prepared_absent(read.reads.namespace, answer)
+                prepared.answered.inc()
+                return _in_wanted_encoding(prepared, head)
+        return None
+
     async def _live(self, receive: Any, send: Any) -> None:
         """The lifespan: tier 1 listens for as long as the process serves."""
         await receive()
@@ -114,22 +149,37 @@ def _head_of(scope: dict[str, Any]) -> Head:
     return Head(scope["method"].encode("ascii"), scope["raw_path"], scope["query_string"], headers, peer)
 
 
+def _is_ours(headers: dict[bytes, bytes]) -> bool:
+    """Tell whether no header makes the request Django's."""
+    host = headers.get(b"host", b"")
+    return NOT_OURS.isdisjoint(headers) and len(host) <= HOST_BYTES and _is_allowed_host(host)
+
+
 def _answer(head: Head, read: PublicRead, entry: Entry, source: Source) -> Ready | None:
     """Return the answer made of the entry, recorded; None if the request or the moment makes it Django's."""
     headers = head.headers
-    host = headers.get(b"host", b"")
-    if not NOT_OURS.isdisjoint(headers) or len(host) > HOST_BYTES or not _is_allowed_host(host):
+    if not _is_ours(headers):
         return None
-    prepared: Prepared = entry.prepared.get(id(read)) or _prepare(read, entry)
+    prepared: Prepared
+    for prepared in entry.prepared:
+        if prepared.read is read:
+            break
+    else:
+        prepared = _prepare(read, entry)
     if prepared.expires_at is not None and prepared.expires_at <= time.time():
         return None
     found, answer, ready = prepared.found, prepared.answer, prepared.ready
     if b"if-none-match" in headers:
         answer = conditional(answer, headers[b"if-none-match"].decode("latin-1"))
         ready = ready if answer is prepared.answer else _ready(answer)
+    if prepared.variants is not None and answer is prepared.answer:
+        variant = _in_wanted_encoding(prepared, head)
+        if variant is None:
+            return None
+        ready = variant
     if read.shows_cache:
         found = _found(entry, source)
-        ready = Ready(ready.status, _lines(cache_headers(found)) + ready.head, ready.body)
+        ready = Ready(ready.status, _lines(cache_headers(found)) + ready.own_head, ready.shared_head, ready.body)
     if head.method == b"GET":
         read.record(found, answer, VisitorFacts.from_head(head))
     prepared.answered.inc()
@@ -145,11 +195,52 @@ def _is_allowed_host(host: bytes) -> bool:
 
 def _prepare(read: PublicRead, entry: Entry) -> Prepared:
     found = _found(entry, "hit-l1")
-    answer = read.answer(found)
-    answered = metrics.front_door_answers.labels(read.reads.namespace, str(answer.status))
-    prepared = Prepared(answer, _ready(answer), found, read.expires_at(found), answered)
-    entry.prepared[id(read)] = prepared
+    prepared = _prepared(read, read.reads.namespace, read.answer(found), found, read.expires_at(found))
+    entry.prepared = (*entry.prepared, prepared)
     return prepared
+
+
+def _prepared(
+    read: PublicRead | None, namespace: str, plain: Answer, found: Found, expires_at: float | None
+) -> Prepared:
+    answer = negotiable(plain)
+    answered = metrics.front_door_answers.labels(namespace, str(answer.status))
+    variants: dict[Encoding, Ready | None] | None = {} if is_negotiable(answer) else None
+    depends_on_more = variants is not None or answer.header("ETag") is not None
+    kept = answer if depends_on_more else _bare(answer.status)
+    return Prepared(read, kept, _ready(answer), found, expires_at, answered, variants)
+
+
+@lru_cache(maxsize=16)  # the statuses that we answer with
+def _bare(status: int) -> Answer:
+    return Answer(status, ())
+
+
+@lru_cache(maxsize=16)  # a page for each kind of read
+def _prepared_absent(namespace: str, answer: Answer) -> Prepared:
+    return _prepared(None, namespace, answer, Found(None, 0, 0.0, "miss"), None)
+
+
+def _in_wanted_encoding(prepared: Prepared, head: Head) -> Ready | None:
+    """Return the answer in the encoding that the client prefers; None while it must come from Django."""
+    variants = prepared.variants
+    encoding = chosen_encoding(head.headers.get(b"accept-encoding", b"").decode("latin-1"))
+    if variants is None or encoding is None:
+        return prepared.ready
+    if encoding not in variants:
+        if len(prepared.answer.body) > LOOP_BYTES:
+            variants[encoding] = None
+            _encoder.submit(_make_variant, prepared.answer, variants, encoding)
+        else:
+            _make_variant(prepared.answer, variants, encoding)
+    return variants[encoding]
+
+
+def _make_variant(answer: Answer, variants: dict[Encoding, Ready | None], encoding: Encoding) -> None:
+    variants[encoding] = _ready(encoded(answer, encoding))
+
+
+_encoder = ThreadPoolExecutor(1, thread_name_prefix="encoder")
 
 
 def _found(entry: Entry, source: Source) -> Found:
@@ -159,9 +250,19 @@ def _found(entry: Entry, source: Source) -> Found:
 
 def _ready(answer: Answer) -> Ready:
     length: Headers = () if answer.status == 304 else (("Content-Length", str(len(answer.body))),)
-    given = {name.lower() for name, _ in answer.headers}
+    given = frozenset(name.lower() for name, _ in answer.headers)
+    own, rest = answer.headers[:1], answer.headers[1:]
+    return Ready(answer.status, _lines(own), _shared_head((*rest, *length), given), answer.body)
+
+
+@lru_cache(maxsize=1024)
+def _shared_head(headers: Headers, given: frozenset[str]) -> bytes:
+    """Return the end of a head: these headers and the security headers that are not given already.
+
+    A hundred thousand redirects differ in their first header only, the Location.
+    """
     common = tuple(pair for pair in SECURITY_HEADERS if pair[0].lower() not in given)
-    return Ready(answer.status, _lines((*answer.headers, *common, *length)) + b"\r\n", answer.body)
+    return _lines((*headers, *common)) + b"\r\n"
 
 
 def _lines(headers: Headers) -> bytes:

@@ -5,12 +5,14 @@ from collections.abc import Callable
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
 from linklayer.client_address import client_address, is_trusted_proxy
+from linklayer.encodings import chosen_encoding, encode, is_encodable, varied
 from linklayer.public_reads import SECURITY_HEADERS
 
 GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 # Balancers and containers probe by address, whatever name the product has.
 HOST_EXEMPT = ("/livez", "/readyz", "/health", "/health/live", "/health/ready", "/metrics")
+UNENCODED = "/admin/"
 
 
 class ClientAddressMiddleware:
@@ -42,6 +44,33 @@ class AnswerHeadersMiddleware:
             response.headers.setdefault(name, value)
         if isinstance(response, HttpResponse) and response.status_code not in {204, 304}:
             response.headers.setdefault("Content-Length", str(len(response.content)))
+        return response
+
+
+class EncodingMiddleware:
+    """Sends text in the encoding that the client prefers, as the front door does.
+
+    Not the admin: its pages show what is secret beside what the address asks for (a search, a filter), and the length
+    of the compressed page would tell one from the other (BREACH). Of the rest only the home page has a secret, its form
+    token, which Django masks anew each time; the API's keys come in a header, which no foreign page can send.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self.get_response(request)
+        if (
+            not isinstance(response, HttpResponse)  # streamed
+            or request.path.startswith(UNENCODED)
+            or not is_encodable(response.headers.get, response.content)
+        ):
+            return response
+        response.headers["Vary"] = varied(response.headers.get("Vary"))
+        encoding = chosen_encoding(request.headers.get("Accept-Encoding", ""))
+        if encoding is not None:
+            response.content = encode(response.content, encoding)
+            response.headers["Content-Encoding"] = encoding
         return response
 
 

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
 from linklayer.cache import CachedReads, Found
+from linklayer.encodings import Encoding, encode, is_encodable, varied
 from linklayer.visitor import VisitorFacts
 
 Headers = tuple[tuple[str, str], ...]
@@ -55,12 +56,36 @@ class PublicRead(Protocol):
     def expires_at(self, found: Found) -> float | None:
         """Return the moment (Unix seconds) after which the answer changes by itself, or None."""
 
+    def absent(self, path: str) -> Answer | None:
+        """Return the answer to a path of which this process knows that nothing is there, else None.
+
+        Called in the event loop: no I/O.
+        """
+
     def record(self, found: Found, answer: Answer, facts: VisitorFacts) -> None:
         """Capture the click or view of an answered GET. Never waits, never raises."""
 
 
 def cache_headers(found: Found) -> Headers:
     return (("Age", str(max(0, int(found.age_seconds)))), ("X-Cache", found.source))
+
+
+def is_negotiable(answer: Answer) -> bool:
+    """Tell whether an answer is sent in the encoding that the client prefers."""
+    return is_encodable(answer.header, answer.body)
+
+
+def negotiable(answer: Answer) -> Answer:
+    """Return the answer that says so in Vary, if it is sent in the encoding that the client prefers: its 304 too."""
+    if not is_negotiable(answer):
+        return answer
+    others = tuple(pair for pair in answer.headers if pair[0].lower() != "vary")
+    return replace(answer, headers=(*others, ("Vary", varied(answer.header("Vary")))))
+
+
+def encoded(answer: Answer, encoding: Encoding) -> Answer:
+    headers = (*answer.headers, ("Content-Encoding", encoding))
+    return replace(answer, headers=headers, body=encode(answer.body, encoding))
 
 
 def conditional(answer: Answer, if_none_match: str) -> Answer:
@@ -76,13 +101,22 @@ def conditional(answer: Answer, if_none_match: str) -> Answer:
 
 
 def django_response(request: HttpRequest, read: PublicRead, found: Found) -> HttpResponse:
-    """Return the answer through Django and record it: the slow twin of the front door."""
-    plain = read.answer(found)
-    answer = conditional(plain, request.headers.get("If-None-Match", ""))
+    """Return the answer through Django and record it: the slow twin of the front door.
+
+    EncodingMiddleware encodes it, as all that Django answers.
+    """
+    answer = conditional(negotiable(read.answer(found)), request.headers.get("If-None-Match", ""))
     if request.method == "GET":
         read.record(found, answer, VisitorFacts.from_request(request))
+    response = as_django(answer)
+    for name, value in cache_headers(found) if read.shows_cache else ():
+        response.headers[name] = value
+    return response
+
+
+def as_django(answer: Answer) -> HttpResponse:
     response = HttpResponse(answer.body, status=answer.status)
     del response.headers["Content-Type"]
-    for name, value in (*answer.headers, *(cache_headers(found) if read.shows_cache else ())):
+    for name, value in answer.headers:
         response.headers[name] = value
     return response

@@ -59,6 +59,7 @@ MIDDLEWARE = [
     "linklayer.middleware.ClientAddressMiddleware",  # who asks: limits and clicks need it
     "linklayer.middleware.AnswerHeadersMiddleware",  # the security headers that the front door sends too
     "whitenoise.middleware.WhiteNoiseMiddleware",  # static files without a second server
+    "linklayer.middleware.EncodingMiddleware",  # brotli and gzip, by the front door's encoder
     "linklayer.middleware.HostCheckMiddleware",  # a wrong Host is refused before any view believes it
     "linklayer.problems.LinkLayerErrorMiddleware",  # our errors as answers, also from plain views
     "django.contrib.sessions.middleware.SessionMiddleware",  # lazy: only the admin and the home page read it
@@ -149,6 +150,7 @@ RESPECT_DNT = env.bool("RESPECT_DNT", False)
 # --- Limits
 RATELIMIT_ENABLE = env.bool("RATELIMIT_ENABLE", True)
 ANONYMOUS_WRITE_RATE = env.str("ANONYMOUS_WRITE_RATE", "10/m")
+NOT_FOUND_RATE = env.str("NOT_FOUND_RATE", "60/m")
 API_BODY_BYTES = 64 * 1024
 WEBHOOK_BODY_BYTES = 256 * 1024
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024

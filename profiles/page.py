@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from functools import cache
 from typing import Any
 
 from django.template.loader import render_to_string
@@ -32,6 +33,12 @@ def page_answer(profile: Json, *, etag: str) -> Answer:
         ("Content-Security-Policy", _policy(style.css)),
     )
     return Answer(200, headers, body)
+
+
+@cache
+def no_page_answer() -> Answer:
+    """Return the page that stands where no profile is."""
+    return Answer(404, (("Content-Type", "text/html; charset=utf-8"),), render_to_string("404.html").encode())
 
 
 def _policy(css: str) -> str:

@@ -7,19 +7,22 @@ Linktree is asked only when that is over-age or known to be outdated, and the sn
 import hashlib
 import json
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 
 from django.utils import timezone
 
 from analytics.recorder import record_view
-from linklayer.cache import CachedReads, Found, Lifetime, Loaded
+from linklayer.cache import BeforeLoading, CachedReads, Found, Lifetime, Loaded
+from linklayer.errors import NotFound
 from linklayer.forgetting import current_version
+from linklayer.problems import CONTENT_TYPE as PROBLEM_JSON
+from linklayer.problems import problem
 from linklayer.public_reads import Answer
 from linklayer.visitor import VisitorFacts
 from linklayer.warming import Warmer
 from profiles import mirroring, selectors
 from profiles.contracts import Json, is_username
-from profiles.page import page_answer
+from profiles.page import no_page_answer, page_answer
 
 DAY_SECONDS = 24 * 3600.0
 # The cache shortens a soft lifetime by up to a tenth and may refresh early: the snapshot must be due by then.
@@ -94,17 +97,19 @@ username_reads = CachedReads("username", USERNAME_LIFETIME, _load_id)
 first_sight_reads = CachedReads("first-sight", FIRST_SIGHT_LIFETIME, _load_first_sight)
 
 
-def resolve_id(username: str, *, before_asking: Callable[[], None]) -> str | None:
+def resolve_id(username: str, *, before_loading: BeforeLoading, before_asking: Callable[[], None]) -> str | None:
     """Return the cache key of the profile that a username (or id) means, None if there is none.
 
-    before_asking: called before Linktree is asked about a name that we do not know; it may raise, so that strangers
-    cannot spend the quota. Raises Unavailable if neither database nor Linktree can answer.
+    before_loading: as in CachedReads.resolve. before_asking: called before Linktree is asked about a name that we do
+    not know; it may raise, so that strangers cannot spend the quota. Raises Unavailable if neither database nor
+    Linktree can answer.
     """
     if not is_username(username):
         return None
-    found = username_reads.resolve(username.lower())
+    found = username_reads.resolve(username.lower(), before_loading=before_loading)
     if found is None:
-        before_asking()
+        if not first_sight_reads.is_absent(username.lower()):
+            before_asking()
         found = first_sight_reads.resolve(username.lower())
     return None if found is None else str(found.value["id"])
 
@@ -113,6 +118,18 @@ def _peeked_id(username: str) -> str | None:
     """Return the key that tier 1 knows for a username, without any wait."""
     entry = username_reads.peek(username.lower()) if is_username(username) else None
     return None if entry is None else str(entry.value["id"])
+
+
+def _is_known_absent(username: str) -> bool:
+    """Tell whether this process knows that neither we nor Linktree have the name."""
+    name = username.lower()
+    return is_username(username) and username_reads.is_absent(name) and first_sight_reads.is_absent(name)
+
+
+@cache
+def no_json_answer() -> Answer:
+    document = problem(NotFound("There is no such profile."))
+    return Answer(404, (("Content-Type", PROBLEM_JSON),), json.dumps(document).encode())
 
 
 def json_answer(found: Found) -> Answer:
@@ -136,6 +153,17 @@ class ProfileRead:
     def key(self, path: str) -> str | None:
         return _peeked_id(path[len(self.prefix) :]) if path.startswith(self.prefix) else None
 
+    def absent(self, path: str) -> Answer | None:
+        if not path.startswith(self.prefix):
+            return None
+        key, username = self.key(path), path[len(self.prefix) :]
+        is_absent = _is_known_absent(username) if key is None else self.reads.is_absent(key)
+        return self.not_there() if is_absent else None
+
+    def not_there(self) -> Answer:
+        """Return the answer where no profile is, or none that everybody may see."""
+        return no_json_answer()
+
     def answer(self, found: Found) -> Answer:
         return json_answer(found)
 
@@ -150,6 +178,9 @@ class PageRead(ProfileRead):
     """The public read of `GET /@<username>`: the profile page."""
 
     prefix = "/@"
+
+    def not_there(self) -> Answer:
+        return no_page_answer()
 
     def answer(self, found: Found) -> Answer:
         return page_answer(found.value["profile"], etag=found.value["etag"])

@@ -4,11 +4,9 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 
-from linklayer.errors import NotFound
 from linklayer.keys import has_scope, key_of
-from linklayer.problems import problem_response
-from linklayer.public_reads import PublicRead, django_response
-from linklayer.ratelimits import check_rate
+from linklayer.public_reads import as_django, django_response
+from linklayer.ratelimits import Guesses, check_rate
 from profiles import resolver, selectors
 
 # A name that we do not know costs a call of Linktree's quota: nobody gets to guess faster than this.
@@ -31,24 +29,28 @@ def page_view(request: HttpRequest, username: str) -> HttpResponse:
     return answer_cached(request, resolver.page_read, username)
 
 
-def answer_cached(request: HttpRequest, read: PublicRead, username: str) -> HttpResponse:
-    """Answer from a cached read. Raises NotFound, Unavailable, or TooManyRequests for too many unknown names."""
-    key = resolve_key(request, username)
-    found = None if key is None else read.reads.resolve(key)
+def answer_cached(request: HttpRequest, read: resolver.ProfileRead, username: str) -> HttpResponse:
+    """Answer from a cached read. Raises Unavailable, or TooManyRequests for too many unknown names."""
+    guesses = Guesses(request)
+    key = resolve_key(request, username, guesses)
+    found = None if key is None else read.reads.resolve(key, before_loading=guesses.before_loading)
     if found is None:
-        raise NotFound("There is no such profile.")
+        guesses.not_found()
+        return as_django(read.not_there())
     return django_response(request, read, found)
 
 
-def resolve_key(request: HttpRequest, username: str) -> str | None:
+def resolve_key(request: HttpRequest, username: str, guesses: Guesses) -> str | None:
     def spend_budget() -> None:
         check_rate(request, group="unknown-profile", rate=UNKNOWN_PROFILE_RATE)
 
-    return resolver.resolve_id(username, before_asking=spend_budget)
+    return resolver.resolve_id(username, before_loading=guesses.before_loading, before_asking=spend_budget)
 
 
 def _whole_profile(request: HttpRequest, username: str) -> HttpResponse:
-    key = resolve_key(request, username)
+    guesses = Guesses(request)
+    key = resolve_key(request, username, guesses)
     if key is None:
-        return problem_response(NotFound("There is no such profile."))
+        guesses.not_found()
+        return as_django(resolver.profile_read.not_there())
     return JsonResponse(selectors.full_profile(int(key)), headers={"Cache-Control": "private, no-store"})

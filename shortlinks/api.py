@@ -17,7 +17,7 @@ from rest_framework.views import APIView
 from analytics.selectors import click_counts, link_stats
 from linklayer.errors import Ended, InvalidInput, NotFound
 from linklayer.keys import RequiresScope
-from linklayer.ratelimits import check_rate
+from linklayer.ratelimits import check_rate, guessing
 from shortlinks import selectors, services
 from shortlinks.addresses import short_url
 from shortlinks.contracts import ShortLinkRecord
@@ -124,7 +124,8 @@ class LinkStatsView(APIView):
     def get(self, request: Request, slug: str) -> Response:
         query = StatsQuery(data=request.query_params.dict())
         query.is_valid(raise_exception=True)
-        record = _existing(slug)
+        with guessing(request):
+            record = _existing(slug)
         if query.validated_data["fresh"] or not record.is_anonymous:
             RequiresScope("analytics:read")().has_permission(request, self)
         stats = link_stats(record.id, **query.validated_data)

@@ -9,7 +9,7 @@ from django.views.decorators.http import require_http_methods
 
 from analytics.selectors import click_counts
 from linklayer.errors import Conflict, InvalidInput, LinkLayerError, NotFound, TooManyRequests, Unavailable
-from linklayer.ratelimits import check_rate
+from linklayer.ratelimits import check_rate, guessing
 from shortlinks import selectors, services
 from shortlinks.addresses import short_url
 from shortlinks.pages import CONTENT_SECURITY_POLICY
@@ -53,7 +53,8 @@ def _made(request: HttpRequest, slug: str) -> dict[str, Any] | None:
     if not is_slug(slug):
         return None
     try:
-        record = selectors.short_link_by_slug(slug)
+        with guessing(request):
+            record = selectors.short_link_by_slug(slug)
     except NotFound:
         return None
     if not record.is_anonymous or not record.is_active:

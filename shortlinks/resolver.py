@@ -65,6 +65,10 @@ class RedirectRead:
         slug = path[1:]
         return slug if is_slug(slug) else None
 
+    def absent(self, path: str) -> Answer | None:
+        slug = path[1:]
+        return page(404) if is_slug(slug) and self.reads.is_absent(slug) else None
+
     def answer(self, found: Found) -> Answer:
         destination: Destination = found.value
         if destination.ending_at(time.time()) is not None:

@@ -4,7 +4,8 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 
-from linklayer.public_reads import Answer, django_response
+from linklayer.public_reads import as_django, django_response
+from linklayer.ratelimits import Guesses
 from shortlinks.pages import page
 from shortlinks.resolver import redirect_read
 from shortlinks.slugs import is_slug
@@ -13,10 +14,13 @@ from shortlinks.slugs import is_slug
 @csrf_exempt  # only GET and HEAD get in
 @require_safe
 def redirect_view(request: HttpRequest, slug: str) -> HttpResponse:
-    """Answer `GET /<slug>` as the front door does: 302, 410 or 404. Raises Unavailable (503) while nobody knows."""
-    found = redirect_read.reads.resolve(slug) if is_slug(slug) else None
-    return _response(page(404)) if found is None else django_response(request, redirect_read, found)
+    """Answer `GET /<slug>` as the front door does: 302, 410 or 404.
 
-
-def _response(answer: Answer) -> HttpResponse:
-    return HttpResponse(answer.body, status=answer.status, headers=dict(answer.headers))
+    Raises Unavailable (503) while nobody knows, TooManyRequests (429) for too many slugs that are not there.
+    """
+    guesses = Guesses(request)
+    found = redirect_read.reads.resolve(slug, before_loading=guesses.before_loading) if is_slug(slug) else None
+    if found is None:
+        guesses.not_found()
+        return as_django(page(404))
+    return django_response(request, redirect_read, found)

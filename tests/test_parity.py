@@ -1,10 +1,13 @@
 """Front door and Django view: one table of requests through both over real HTTP, the same answer from each."""
 
+import gzip
 import re
 import socket
+from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
 
+import brotli
 import pytest
 from django.utils import timezone
 
@@ -80,7 +83,34 @@ HEADER_TABLE = [
     ("a profile it has not", "/api/profiles/parity", ["Host: localhost", 'If-None-Match: "other"']),
     ("a page that the client has", "/@parity", ["Host: localhost", 'If-None-Match: "other", *']),
     ("a profile and a key that is none", "/api/profiles/parity", ["Host: localhost", "Authorization: Bearer x"]),
-    ("a profile, compressed", "/api/profiles/parity", ["Host: localhost", "Accept-Encoding: gzip"]),
+    ("two conditions", "/@parity", ["Host: localhost", "If-None-Match: *", 'If-None-Match: "other"']),
+]
+# Encodings, and what they meet: the header lines, without Host.
+ENCODING_TABLE = {
+    "gzip": ["Accept-Encoding: gzip"],
+    "a browser's": ["Accept-Encoding: gzip, deflate, br, zstd"],
+    "weights": ["Accept-Encoding: br;q=0.5, GZIP"],
+    "any": ["Accept-Encoding: *"],
+    "none": ["Accept-Encoding: identity"],
+    "not even none": ["Accept-Encoding: identity;q=0, *;q=0"],
+    "empty": ["Accept-Encoding:"],
+    "garbage": ["Accept-Encoding: ;,gzip;q=x,\xff"],
+    "endless": ["Accept-Encoding: gzip, " + "x," * 2000],
+    "two lines": ["Accept-Encoding: gzip;q=0.5", "Accept-Encoding: br"],
+    "a condition that holds": ["Accept-Encoding: br", "If-None-Match: *"],
+    "a condition that does not": ["Accept-Encoding: br", 'If-None-Match: "other"'],
+    "a key that is none": ["Accept-Encoding: gzip", "Authorization: Bearer x"],
+}
+ENCODED = [
+    "/api/profiles/parity",
+    "/@parity",
+    "/api/profiles/parity/links",
+    "/parity-link",
+    "/parity-disabled",
+    "/parity-absent",
+    "/@unknown-user",
+    "/api/profiles/unknown-user",
+    "/api/schema",
 ]
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -124,7 +154,7 @@ def links(ports: tuple[int, int]) -> None:
     ShortLink.objects.filter(slug="parity-expired").update(expires_at=timezone.now() - timedelta(days=1))
     services.disable_short_link(link_id("parity-disabled"))
     services.retire_short_link(link_id("parity-retired"))
-    save_profile(Profile(username="parity", display_name="Parität", bio="A bio", theme={"mode": "dark"}))
+    save_profile(Profile(username="parity", display_name="Parität", bio="A bio. " * 200, theme={"mode": "dark"}))
     save_profile(Profile(username="hidden", is_published=False))
 
 
@@ -180,6 +210,35 @@ def test_unusual_headers_are_answered_alike(ports: tuple[int, int], target: str,
     assert front == django
 
 
+@pytest.mark.parametrize("target", ENCODED)
+def test_every_encoding_is_answered_alike(ports: tuple[int, int], target: str) -> None:
+    differing = []
+    for name, lines in ENCODING_TABLE.items():
+        for method in ("GET", "HEAD"):
+            front, django = both(ports, method, target, ["Host: localhost", *lines])
+            if front != django:
+                differing.append((name, method, front, django))
+    assert not differing
+
+
+@pytest.mark.parametrize("target", ["/api/profiles/parity", "/@parity"])
+def test_a_profile_is_small_for_who_wants_it_small(ports: tuple[int, int], target: str) -> None:
+    """The table would prove nothing if nothing were encoded."""
+    _, plain_headers, plain = answer(ports[0], "GET", target, ["Host: localhost"])
+    for encoding, decode in (("gzip", gzip.decompress), ("br", brotli.decompress)):
+        asked = ["Host: localhost", f"Accept-Encoding: {encoding}"]
+        before = front_door_answers(ports[0])[("profile", "200")]
+        status, headers, body = answer(ports[0], "GET", target, asked)
+        assert front_door_answers(ports[0])[("profile", "200")] == before + 1
+        assert (status, headers["content-encoding"], decode(body)) == (200, encoding, plain)
+        assert int(headers["content-length"]) == len(body) < len(plain) / 2
+        assert headers["etag"] == plain_headers["etag"]
+        assert headers["vary"] == plain_headers["vary"]
+        assert headers["vary"].endswith("Accept-Encoding")
+        _, headers_of_head, nothing = answer(ports[0], "HEAD", target, asked)
+        assert (headers_of_head, nothing) == (headers, b"")
+
+
 def test_no_row_of_the_table_is_a_server_error(ports: tuple[int, int]) -> None:
     statuses = {target: answer(ports[0], "GET", target, ["Host: localhost"])[0] for target in GET_TABLE}
     assert {target: status for target, status in statuses.items() if status >= 500} == {}
@@ -204,18 +263,27 @@ def test_the_statuses_are_those_of_the_design(ports: tuple[int, int]) -> None:
 def test_the_front_door_answers_what_is_cached(ports: tuple[int, int]) -> None:
     """The table would prove nothing if both columns were Django's."""
     before = front_door_answers(ports[0])
-    for target in ("/parity-link", "/parity-disabled", "/api/profiles/parity", "/@parity"):
+    for target in (
+        "/parity-link",
+        "/parity-disabled",
+        "/parity-absent",
+        "/api/profiles/parity",
+        "/@parity",
+        "/@nobody",
+    ):
         for _ in range(3):
             answer(ports[0], "GET", target, ["Host: localhost"])
     after = front_door_answers(ports[0])
     gained = {labels: after[labels] - before.get(labels, 0.0) for labels in after}
     assert gained[("link", "302")] >= 2
     assert gained[("link", "410")] >= 2
+    assert gained[("link", "404")] >= 2
     assert gained[("profile", "200")] >= 4
+    assert gained[("profile", "404")] >= 2
 
 
-def front_door_answers(port: int) -> dict[tuple[str, str], float]:
+def front_door_answers(port: int) -> Counter[tuple[str, str]]:
     """Return the front door's own count, by namespace and status."""
     text = answer(port, "GET", "/metrics", ["Host: localhost"])[2].decode()
     pattern = r'linklayer_front_door_answers_total\{namespace="(.*)",status="(.*)"\} (.*)'
-    return {(namespace, status): float(count) for namespace, status, count in re.findall(pattern, text)}
+    return Counter({(namespace, status): int(float(count)) for namespace, status, count in re.findall(pattern, text)})

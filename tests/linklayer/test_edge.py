@@ -36,7 +36,9 @@ class EchoWithHits(DjangoLane):
         path = head.path
         if path == b"/hit-raises":
             raise ValueError(path)
-        return Ready(200, b"content-length: %d\r\n\r\n" % len(path), path) if path.startswith(b"/hit") else None
+        if not path.startswith(b"/hit"):
+            return None
+        return Ready(200, b"content-length: %d\r\n" % len(path), b"\r\n", path)
 
 
 @contextmanager

@@ -1,17 +1,21 @@
 """The front door alone: what it answers from the cache, and what it leaves to Django."""
 
 import asyncio
+import gzip
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import brotli
 import pytest
 from pytest_django.fixtures import Settings
 
 from linklayer import front_door, tier2
 from linklayer.cache import CachedReads, Found, Lifetime, Loaded
+from linklayer.encodings import Encoding
 from linklayer.front_door import FrontDoor
-from linklayer.public_reads import Answer
+from linklayer.public_reads import Answer, encoded
 from linklayer.tier1 import tier1
 from linklayer.tier2 import Envelope
 from linklayer.visitor import VisitorFacts
@@ -34,8 +38,14 @@ class Pages:
     def key(self, path: str) -> str | None:
         return path.removeprefix("/page-") if path.startswith("/page-") else None
 
+    def absent(self, path: str) -> Answer | None:
+        key = self.key(path)
+        is_absent = key is not None and self.reads.is_absent(key)
+        return Answer(404, (("Content-Type", "text/plain"),), b"no page") if is_absent else None
+
     def answer(self, found: Found) -> Answer:
-        return Answer(200, (("Content-Type", "text/plain"), ("ETag", '"v1"')), found.value.encode())
+        headers = (("Content-Type", "text/plain"), ("ETag", '"v1"'), ("Vary", "Authorization"))
+        return Answer(200, headers, found.value.encode())
 
     def expires_at(self, found: Found) -> float | None:
         return self.expiry
@@ -61,11 +71,15 @@ def listening(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
     tier1.drop("pages:a")
 
 
+def hold(value: str) -> None:
+    """Put a page into tier 2."""
+    now = time.time()
+    tier2.store("pages:a", Envelope(1, value, now, now + 60, 0.0), 60)
+
+
 @pytest.fixture
 def held() -> None:
-    """A page in tier 2."""
-    now = time.time()
-    tier2.store("pages:a", Envelope(1, "body", now, now + 60, 0.0), 60)
+    hold("body")
 
 
 def answered(path: str = "/page-a", method: str = "GET", **headers: str) -> list[dict[str, Any]] | None:
@@ -126,6 +140,82 @@ def test_a_client_that_has_the_page_is_told_so() -> None:
     assert messages is not None
     assert (messages[0]["status"], messages[1]["body"]) == (304, b"")
     assert b"content-type" not in dict(messages[0]["headers"])
+
+
+def test_a_page_comes_in_the_encoding_that_the_client_prefers() -> None:
+    hold("many words " * 200)
+    plain, packed, smaller = (
+        answered(accept_encoding=header) for header in ("identity", "gzip;q=1, br;q=0.5", "gzip, br")
+    )
+    assert plain is not None
+    assert packed is not None
+    assert smaller is not None
+    body = plain[1]["body"]
+    assert gzip.decompress(packed[1]["body"]) == brotli.decompress(smaller[1]["body"]) == body
+    for messages, encoding in ((plain, None), (packed, b"gzip"), (smaller, b"br")):
+        headers = dict(messages[0]["headers"])
+        assert headers.get(b"content-encoding") == encoding
+        assert headers[b"content-length"] == str(len(messages[1]["body"])).encode()
+        assert (headers[b"vary"], headers[b"etag"]) == (b"Authorization, Accept-Encoding", b'"v1"')
+
+
+def test_an_encoded_page_is_made_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+
+    def counted(answer: Answer, encoding: Encoding) -> Answer:
+        made.append(encoding)
+        return encoded(answer, encoding)
+
+    monkeypatch.setattr(front_door, "encoded", counted)
+    hold("many words " * 200)
+    for _ in range(2):  # each asks twice
+        answered(accept_encoding="gzip")
+    assert made == ["gzip"]
+
+
+def test_a_304_is_the_same_in_every_encoding() -> None:
+    hold("many words " * 200)
+    for header in ("identity", "gzip", "br"):
+        messages = answered(accept_encoding=header, if_none_match='"v1"')
+        assert messages is not None
+        headers = dict(messages[0]["headers"])
+        assert (messages[0]["status"], messages[1]["body"]) == (304, b"")
+        assert headers[b"vary"] == b"Authorization, Accept-Encoding"
+        assert b"content-encoding" not in headers
+
+
+@pytest.mark.usefixtures("held")
+def test_a_small_page_has_one_form() -> None:
+    messages = answered(accept_encoding="gzip, br")
+    assert messages is not None
+    headers = dict(messages[0]["headers"])
+    assert (messages[1]["body"], headers[b"vary"], b"content-encoding" in headers) == (b"body", b"Authorization", False)
+
+
+def test_a_huge_page_is_encoded_by_a_thread_and_django_answers_until_then() -> None:
+    hold("many words " * 20_000)
+    assert answered() is not None
+    gate = threading.Event()
+    front_door._encoder.submit(gate.wait, 10)
+    assert answered(accept_encoding="br") is None
+    gate.set()
+    front_door._encoder.submit(int).result(timeout=10)  # whatever was before it is done
+    messages = answered(accept_encoding="br")
+    assert messages is not None
+    assert len(brotli.decompress(messages[1]["body"])) == len("many words " * 20_000)
+
+
+def test_what_is_known_not_to_be_there_is_answered_in_the_event_loop() -> None:
+    tier1.store_absent("pages:none", tier1.begin())
+    messages = answered("/page-none")
+    assert messages is not None
+    assert (messages[0]["status"], messages[1]["body"]) == (404, b"no page")
+    assert pages.recorded == []
+    assert answered("/page-none", method="POST") is None
+    assert answered("/page-none", authorization="Bearer x") is None
+    assert answered("/page-none", host="evil.example") is None
+    tier1.drop("pages:none")
+    assert answered("/page-none") is None
 
 
 @pytest.mark.usefixtures("held")
