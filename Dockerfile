@@ -41,4 +41,4 @@ EXPOSE 3000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=4s --start-period=20s --retries=3 \
     CMD ["python", "-c", "import os, urllib.request as web; web.urlopen('http://127.0.0.1:' + os.environ['PORT'] + '/livez', timeout=3)"]
-CMD ["gunicorn", "-c", "linklayer/gunicorn_conf.py", "-k", "linklayer.edge.EdgeWorker", "linklayer.asgi:application"]
+CMD ["gunicorn", "-c", "linklayer/gunicorn_conf.py", "-k", "linklayer.serving.EdgeWorker", "linklayer.asgi:application"]

@@ -1,20 +1,17 @@
 """The edge: what a client may send, and how slowly, before any of our code sees it.
 
 Under the uvicorn worker gunicorn's request limits do not act, so the protocol class bounds the request head in bytes,
-fields and seconds, and drops or refuses what Django's lane would misread. `read_body` bounds the body.
+fields and seconds, and drops or refuses what Django's lane would misread. `bodies.py` bounds the body.
 """
 
 import asyncio
 import http
 from collections.abc import Callable
-from typing import Any
 
 import httptools
 import structlog
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
-from uvicorn_worker import UvicornWorker
 
-from linklayer.errors import LinkLayerError, TooLarge
 from linklayer.exchange import Head, Ready
 from linklayer.turn import turn_of
 
@@ -25,13 +22,9 @@ HEADER_FIELDS = 100
 HEADER_BYTES = 32 * 1024
 MESSAGE_BYTES = 4 * 1024 * 1024  # with chunk sizes and trailers, which no limit on the body counts
 HEAD_SECONDS = 10.0
-BODY_SECONDS = 10.0
 UNREAD_SECONDS = 30.0  # a client that takes nothing of its answer for so long is gone: it would keep a thread
 CONNECTIONS = 10_000  # per process; idle ones included
-
-
-class RequestTimeout(LinkLayerError):
-    status, kind, title = 408, "request-timeout", "The body came too slowly"
+LINGER_SECONDS = 2.0  # for a request that was sent before its client could know that we end
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -48,6 +41,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._turn = turn_of(self.loop)
         self._peer = self.client[0] if self.client else ""
         self._is_answered = False
+        self._is_draining = False
+        self._closing_cycle: RequestResponseCycle | None = None
         self._in_head = False
         self._message_bytes = self._field_bytes = 0
         self._refusal: int | None = None
@@ -69,6 +64,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         self._message_bytes += len(data)  # on_message_begin sets it to zero: the packet that begins one is not counted
         super().data_received(data)
+        if self._is_draining:
+            self._close_after_newest()
         if self.transport.is_closing():
             return
         if self._in_head:
@@ -90,9 +87,34 @@ class BoundedProtocol(HttpToolsProtocol):
     def eof_received(self) -> None:
         self._turn.end()  # the transport closes itself after this
 
+    # --- ending
+
     def shutdown(self) -> None:
+        """Close after the answer to what was asked; where nothing was, a moment later: a request may be on its way."""
         self._turn.end()
-        super().shutdown()
+        self._is_draining = True
+        lingering = min(LINGER_SECONDS, (self.config.timeout_graceful_shutdown or 60) / 4)
+        self.timeout_keep_alive = lingering  # type: ignore[assignment] # uvicorn says int, and gives it to the loop
+        self._quiet_since = self.loop.time()
+        if not self._in_head:
+            self._head_since = None  # nor is a first head waited for any more
+        self._close_after_newest()
+        if self._watch_timer is not None:
+            self._watch_timer.cancel()
+            self._watch_again()
+
+    def _close_after_newest(self) -> None:
+        """Let the answer to the newest request say `connection: close`, and none before it: all of a packet count.
+
+        An answer that has begun has said already that the connection stays open.
+        """
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None or cycle is self._closing_cycle or cycle.response_started or not cycle.keep_alive:
+            return
+        if self._closing_cycle is not None and not self._closing_cycle.response_started:
+            self._closing_cycle.keep_alive = True
+        cycle.keep_alive = False
+        self._closing_cycle = cycle
 
     # --- the parser's callbacks
 
@@ -162,6 +184,7 @@ class BoundedProtocol(HttpToolsProtocol):
         parser = self.parser
         return (
             (cycle is None or cycle.response_complete)
+            and not self._is_draining
             and not self.flow.write_paused
             and parser.should_keep_alive()
             and parser.get_http_version() == "1.1"
@@ -276,51 +299,3 @@ class CommonLines:
 
 
 _common_lines = CommonLines()
-
-
-class EdgeWorker(UvicornWorker):  # type: ignore[misc] # uvicorn-worker ships no types
-    """gunicorn's worker class for the web process."""
-
-    CONFIG_KWARGS = {
-        "loop": "uvloop",
-        "http": BoundedProtocol,
-        "ws": "none",
-        "lifespan": "on",
-        "proxy_headers": False,  # one function of ours decides the client address
-        "server_header": False,
-        "access_log": False,
-    }
-
-
-async def read_body(scope: dict[str, Any], receive: Any, limit: int) -> bytes:
-    """Read the whole body before a thread is spent on it.
-
-    limit: bytes. Raises TooLarge (before reading, if Content-Length says so) and RequestTimeout after 10 s.
-    """
-    for name, value in scope["headers"]:
-        if name == b"content-length" and value.isdigit() and int(value) > limit:
-            raise TooLarge(f"at most {limit} bytes are accepted here")
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            return await _read(receive, limit)
-    except TimeoutError:
-        raise RequestTimeout from None
-
-
-async def _read(receive: Any, limit: int) -> bytes:
-    chunks: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        size += len(message["body"])
-        if size > limit:
-            raise TooLarge(f"at most {limit} bytes are accepted here")
-        chunks.append(message["body"])
-        if not message.get("more_body", False):
-            return b"".join(chunks)
-
-
-class ClientGone(Exception):
-    """The client closed the connection before its body was complete."""

@@ -11,7 +11,7 @@ from django.db.migrations.executor import MigrationExecutor
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from prometheus_client import CONTENT_TYPE_LATEST, REGISTRY, CollectorRegistry, generate_latest, multiprocess
 
-from linklayer import registries, tier2
+from linklayer import draining, registries, tier2
 from linklayer.client_address import is_loopback, is_trusted_proxy
 from linklayer.database.base import answers_within
 from linklayer.tier2 import CacheDown
@@ -26,26 +26,32 @@ def livez(_request: HttpRequest) -> HttpResponse:
 
 
 def readyz(_request: HttpRequest) -> HttpResponse:
-    """503 only before the migrations, or when neither cache nor database can answer; else 200 with what is degraded:
-    no balancer may take away a process that still answers known links."""
-    states = _current.states()
-    failing = sorted(name for name, is_well in states.items() if not is_well)
-    if "migrations" in failing or {"cache", "database"} <= set(failing):
+    """503 only before the migrations, while all of this gunicorn ends, or when neither cache nor database can answer;
+    else 200 with what is degraded: no balancer may take away a process that still answers known links."""
+    can_answer, failing = _verdict()
+    if not can_answer:
         return JsonResponse({"status": "unavailable", "failing": failing}, status=503, headers={"Retry-After": "1"})
     return JsonResponse({"status": "ready", "degraded": failing})
 
 
 def health(_request: HttpRequest) -> HttpResponse:
     """The brief's deploy check: healthy, degraded or unhealthy, with what the apps add."""
-    states = _current.states()
-    failing = sorted(name for name, is_well in states.items() if not is_well)
+    can_answer, failing = _verdict()
     facts: dict[str, object] = {}
     for check in registries.load(settings.HEALTH_CHECKS):
         facts.update(check())
-    if "migrations" in failing or {"cache", "database"} <= set(failing):
+    if not can_answer:
         return JsonResponse({"status": "unhealthy", "error": f"failing: {', '.join(failing)}"}, status=503)
     is_degraded = bool(failing) or bool(facts.pop("degraded", False))
     return JsonResponse({"status": "degraded" if is_degraded else "healthy", "degraded": failing, **facts})
+
+
+def _verdict() -> tuple[bool, list[str]]:
+    """Return whether visitors should be sent here, and what fails."""
+    if draining.is_ending():
+        return False, ["draining"]
+    failing = sorted(name for name, is_well in _current.states().items() if not is_well)
+    return "migrations" not in failing and not {"cache", "database"} <= set(failing), failing
 
 
 def metrics(request: HttpRequest) -> HttpResponse:

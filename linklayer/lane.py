@@ -10,7 +10,7 @@ from a2wsgi import WSGIMiddleware
 from django.conf import settings
 
 from linklayer import metrics
-from linklayer.edge import ClientGone, read_body
+from linklayer.bodies import ClientGone, read_body
 from linklayer.errors import LinkLayerError, Unavailable
 
 WAITING_PER_THREAD = 10

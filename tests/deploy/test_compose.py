@@ -1,6 +1,7 @@
 """Every command, port, variable and health check of the deploy files means something in the code."""
 
 import re
+import runpy
 import subprocess
 import sys
 from ipaddress import ip_address, ip_network
@@ -185,6 +186,12 @@ def test_the_cache_forgets_and_the_queue_remembers() -> None:
     assert redis.option("--save") == ""
     assert SERVICES["rabbitmq"].settings["hostname"]  # the data folder is named after it
     assert SERVICES["rabbitmq"].settings["volumes"]
+
+
+def test_containers_are_given_the_time_to_drain() -> None:
+    configuration = runpy.run_path(str(ROOT / "linklayer/gunicorn_conf.py"))
+    for service in SERVING:
+        assert int(service.settings["stop_grace_period"].removesuffix("s")) > configuration["graceful_timeout"]
 
 
 def test_every_service_has_bounds_and_comes_back() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import uvicorn
 
-from linklayer import edge
+from linklayer import bodies, edge
 from linklayer.edge import BoundedProtocol
 from linklayer.exchange import Head, Ready
 from linklayer.lane import DjangoLane
@@ -149,7 +149,7 @@ def test_a_half_sent_head_is_closed(port: int, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_half_sent_body_is_answered_and_holds_no_thread(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(edge, "BODY_SECONDS", 0.2)
+    monkeypatch.setattr(bodies, "BODY_SECONDS", 0.2)
     slow = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(20)]
     for connection in slow:
         connection.sendall(request("Host: a", "Content-Length: 10", method="POST", body=b"half"))

@@ -9,7 +9,7 @@ from django.db import connection
 from django.test import Client
 from pytest_django.fixtures import Settings
 
-from linklayer import health, tier2
+from linklayer import draining, health, tier2
 from linklayer.tier2 import CacheDown
 
 
@@ -73,6 +73,14 @@ def test_only_who_can_answer_nothing_is_taken_from_the_balancer(
     whole = client.get("/health")
     assert whole.status_code == status
     assert whole.json()["status"] == ("unhealthy" if status == 503 else "degraded")
+    assert client.get("/livez").status_code == 200
+
+
+def test_who_ends_is_taken_from_the_balancer(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(draining, "is_ending", lambda: True)
+    answer = client.get("/readyz")
+    assert (answer.status_code, answer.json()) == (503, {"status": "unavailable", "failing": ["draining"]})
+    assert client.get("/health").json() == {"status": "unhealthy", "error": "failing: draining"}
     assert client.get("/livez").status_code == 200
 
 

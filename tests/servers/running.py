@@ -30,6 +30,10 @@ class RunningServer:
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
+
     def launch(self) -> None:
         """Start without waiting."""
         self._process: subprocess.Popen[bytes] = self._keeper.start(self._program())
