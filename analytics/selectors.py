@@ -32,11 +32,20 @@ def click_counts(link_ids: Iterable[int]) -> dict[int, int]:
 
 def busiest_links(limit: int | None) -> list[int]:
     """Return the ids of the links that were clicked in the last 24 hours, the most clicked first (then by id)."""
+    return _busiest(Series.LINK_CLICKS, limit)
+
+
+def busiest_profiles(limit: int | None) -> list[int]:
+    """Return the ids of the profiles that were viewed in the last 24 hours, the most viewed first (then by id)."""
+    return _busiest(Series.PROFILE_VIEWS, limit)
+
+
+def _busiest(series: Series, limit: int | None) -> list[int]:
     recent = (
-        QuarterHour.objects.filter(series=Series.LINK_CLICKS, starts_at__gte=clock.now() - timedelta(days=1))
+        QuarterHour.objects.filter(series=series, starts_at__gte=clock.now() - timedelta(days=1))
         .values("subject_id")
-        .annotate(clicks=Sum(F("humans") + F("bots")))
-        .order_by("-clicks", "subject_id")
+        .annotate(count=Sum(F("humans") + F("bots")))
+        .order_by("-count", "subject_id")
         .values_list("subject_id", flat=True)
     )
     return list(recent[:limit])

@@ -2,7 +2,8 @@
 
 Opens after 3 failures within 5 s, or when told to; while open no call is made. A background thread probes each second,
 never a visitor's request, and no more seldom during a long outage: the first to come back is
-the one who tells the cache what it missed. `before_close` does that; until then the cache is not trusted.
+the one who tells the cache what it missed. `before_close` does that; until then the cache is not trusted. What follows
+once it is, `after_close` begins.
 """
 
 import threading
@@ -27,6 +28,7 @@ class Breaker:
         self,
         probe: Callable[[], object],
         before_close: Callable[[], object],
+        after_close: Callable[[], object],
         on_change: Callable[[bool], object],
         *,
         failures: int = 3,
@@ -35,6 +37,7 @@ class Breaker:
     ) -> None:
         self._probe = probe
         self._before_close = before_close
+        self._after_close = after_close
         self._on_change = on_change
         self._failures: deque[float] = deque(maxlen=failures)
         self._window_seconds = window_seconds
@@ -80,4 +83,5 @@ class Breaker:
                 self.is_open = False
             self._on_change(False)
             logger.warning("cache_breaker_closed")
+            self._after_close()
             return

@@ -10,7 +10,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,13 +18,16 @@ from typing import Any, Literal
 
 import msgspec
 import structlog
-from django.db import DatabaseError, InterfaceError, close_old_connections, connection
+from django.conf import settings
+from django.db import DatabaseError, InterfaceError
 
 from linklayer import metrics, tier2
+from linklayer.bulkhead import Bulkhead
 from linklayer.database.base import answers_within
 from linklayer.errors import Unavailable, UpstreamFailed
-from linklayer.tier1 import Entry, tier1
-from linklayer.tier2 import CacheDown, Envelope, Json
+from linklayer.refreshing import refresh_behind
+from linklayer.tier1 import Entry, Since, tier1
+from linklayer.tier2 import CacheDown, Envelope, Json, Lock
 
 logger = structlog.get_logger(__name__)
 
@@ -34,8 +37,7 @@ STALE_WAIT_SECONDS = 0.05  # with a stale copy in hand nobody waits longer for a
 STALE_RETRY_SECONDS = 5.0  # a copy that the loader itself called stale is asked for again after this
 SOFT_JITTER = 0.1  # lifetimes are shortened by up to this share, so that keys filled together do not end together
 POLL_SECONDS = 0.01
-REFRESHES_AT_ONCE = 2
-REFRESHES_WAITING = 1000
+LOAD_SECONDS_AT_LEAST = 0.2  # who has less left does not begin: a query cut short costs the connection
 LOADER_FAILED = (DatabaseError, InterfaceError, Unavailable, UpstreamFailed)
 
 
@@ -99,6 +101,7 @@ class CachedReads:
         self.lifetime = lifetime
         self._load = load
         self._decode = decode
+        self._bulkhead = Bulkhead(namespace, settings.LOADS_AT_ONCE)
         self._loading: dict[tuple[str, int], Future[Envelope | None]] = {}
         self._loading_lock = threading.Lock()
 
@@ -126,7 +129,19 @@ class CachedReads:
     def refresh(self, key: str) -> Found | None:
         """Load now, whatever the caches hold, and store the result in both."""
         since = tier1.begin()
-        return self._kept(key, self._loaded_once(key, token=None), since)
+        try:
+            epoch = tier2.epoch()
+        except CacheDown:
+            epoch = None
+        return self._kept(key, self._loaded_once(key, self._deadline(), epoch), since)
+
+    def envelope(self, loaded: Loaded, started_at: float, load_seconds: float) -> Envelope:
+        """Return what tier 2 is to hold of a load that began at `started_at` (Unix time)."""
+        soft_seconds = STALE_RETRY_SECONDS if loaded.is_stale else self.lifetime.soft_seconds
+        read_at = started_at - loaded.age_seconds
+        fresh_for = soft_seconds * (1 - SOFT_JITTER * random.random())  # noqa: S311 - spreads load, keeps no secret
+        soft_at = started_at + fresh_for if loaded.is_stale else max(read_at + fresh_for, started_at + 1)
+        return Envelope(loaded.version, loaded.value, read_at, soft_at, load_seconds, loaded.is_stale)
 
     def decoded(self, envelope: Envelope) -> Envelope:
         """Return the envelope with its value as readers get it. Raises ValueError if that cannot be read."""
@@ -164,12 +179,12 @@ class CachedReads:
         if envelope is None or envelope.is_outdated or self._is_past(envelope, self.lifetime.serve_behind_seconds):
             return self._from_source(key, stale=envelope, since=since, cache_is_up=True)
         if not is_fresh(envelope):
-            _refresh_behind(full_key, partial(self._refresh_if_first, key))
+            refresh_behind(full_key, partial(self._refresh_if_first, key))
         return self._kept_in_tier1(key, envelope, since, "hit-l2")
 
     # --- loading
 
-    def _from_source(self, key: str, *, stale: Envelope | None, since: int, cache_is_up: bool) -> Found | None:
+    def _from_source(self, key: str, *, stale: Envelope | None, since: Since, cache_is_up: bool) -> Found | None:
         try:
             envelope = self._single_flight(key, stale, cache_is_up=cache_is_up)
         except LOADER_FAILED as error:
@@ -190,14 +205,18 @@ class CachedReads:
             if loading is None:
                 mine: Future[Envelope | None] = Future()
                 self._loading[flight] = mine
-        wait_seconds = STALE_WAIT_SECONDS if stale is not None else self.lifetime.deadline_seconds
+        deadline = self._deadline()
+        wait_seconds = self.lifetime.deadline_seconds if stale is None else STALE_WAIT_SECONDS
         if loading is not None:
             try:
                 return loading.result(timeout=wait_seconds)
             except FutureTimeout:
                 return _stale_or_unavailable(stale)
         try:
-            envelope = self._loaded_across_processes(key, stale, wait_seconds, cache_is_up=cache_is_up)
+            if cache_is_up:
+                envelope = self._loaded_across_processes(key, stale, deadline, wait_seconds)
+            else:
+                envelope = self._loaded_once(key, deadline)
         except BaseException as error:
             mine.set_exception(error)
             raise
@@ -209,79 +228,85 @@ class CachedReads:
                 del self._loading[flight]
 
     def _loaded_across_processes(
-        self, key: str, stale: Envelope | None, wait_seconds: float, *, cache_is_up: bool
+        self, key: str, stale: Envelope | None, deadline: float, wait_seconds: float
     ) -> Envelope | None:
-        if not cache_is_up:
-            return self._loaded_once(key, token=None, is_kept=False)
         full_key = self.full_key(key)
         give_up_at = time.monotonic() + wait_seconds
         while True:
             try:
-                token = tier2.lock(full_key, self.lifetime.deadline_seconds * 2)
-                if token is not None:
-                    return self._loaded_once(key, token)
-                time.sleep(POLL_SECONDS)
-                envelope = self._held(full_key)
+                lock = self._lock(full_key)
+                envelope = self._held(full_key)  # also with the lock: who had it a moment ago has stored the value
             except CacheDown:
-                return self._loaded_once(key, token=None)
+                return self._loaded_once(key, deadline)
             if envelope is not None and not envelope.is_outdated and not self._is_past(envelope, None):
+                if lock is not None:
+                    _unlock(lock)
                 return envelope
+            if lock is not None:
+                return self._loaded_under(lock, key, deadline)
             if time.monotonic() >= give_up_at:
                 return _stale_or_unavailable(stale)
+            time.sleep(POLL_SECONDS)
 
-    def _loaded_once(self, key: str, token: str | None, *, is_kept: bool = True) -> Envelope | None:
+    def _lock(self, full_key: str) -> Lock | None:
+        return tier2.lock(full_key, self.lifetime.deadline_seconds * 2)
+
+    def _loaded_under(self, lock: Lock, key: str, deadline: float) -> Envelope | None:
+        try:
+            return self._loaded_once(key, deadline, lock.epoch)
+        finally:
+            _unlock(lock)
+
+    def _loaded_once(self, key: str, deadline: float, epoch: str | None = None) -> Envelope | None:
         """Call the loader and put its answer into tier 2; a dead cache only means that it is not kept there.
 
-        is_kept: False where the cache has just not answered: the visitor has waited for it long enough.
+        epoch: that of the cache; None where it has just not answered: the visitor has waited for it long enough.
         """
         full_key = self.full_key(key)
-        try:
-            envelope = self._loaded_now(key)
-            if is_kept:
-                _ignore_cache_down(lambda: self._put(full_key, envelope))
-            return None if envelope is None else self.decoded(envelope)
-        finally:
-            if token is not None:
-                _ignore_cache_down(lambda: tier2.unlock(full_key, token))
+        envelope = self._loaded_now(key, deadline)
+        if epoch is not None:
+            _ignore_cache_down(lambda: self._put(full_key, envelope, epoch))
+        return None if envelope is None else self.decoded(envelope)
 
-    def _loaded_now(self, key: str) -> Envelope | None:
-        started_at, started = time.time(), time.monotonic()
-        with answers_within(self.lifetime.deadline_seconds):
-            loaded = self._load(key)
-        if loaded is None:
-            return None
-        soft_seconds = STALE_RETRY_SECONDS if loaded.is_stale else self.lifetime.soft_seconds
-        read_at = started_at - loaded.age_seconds
-        fresh_for = soft_seconds * (1 - SOFT_JITTER * random.random())  # noqa: S311 - spreads load, keeps no secret
-        soft_at = started_at + fresh_for if loaded.is_stale else max(read_at + fresh_for, started_at + 1)
-        load_seconds = time.monotonic() - started
-        return Envelope(loaded.version, loaded.value, read_at, soft_at, load_seconds, loaded.is_stale)
+    def _deadline(self) -> float:
+        """Return when a load that is wanted now must have ended (monotonic): waiting for a place or a lock counts."""
+        return time.monotonic() + self.lifetime.deadline_seconds
 
-    def _put(self, full_key: str, envelope: Envelope | None) -> None:
+    def _loaded_now(self, key: str, deadline: float) -> Envelope | None:
+        with self._bulkhead.place():
+            started_at, started = time.time(), time.monotonic()
+            if deadline - started < LOAD_SECONDS_AT_LEAST:
+                raise Unavailable("no time is left to load it")
+            metrics.cache_loads.labels(self.namespace).inc()
+            with answers_within(deadline - started):
+                loaded = self._load(key)
+        return None if loaded is None else self.envelope(loaded, started_at, time.monotonic() - started)
+
+    def _put(self, full_key: str, envelope: Envelope | None, epoch: str) -> None:
         if envelope is None:
             tier2.delete_value(full_key)
         else:
-            tier2.store(full_key, envelope, self.lifetime.hard_seconds)
+            tier2.store(full_key, envelope, self.lifetime.hard_seconds, epoch=epoch)
 
     def _refresh_if_first(self, key: str) -> None:
         full_key = self.full_key(key)
         since = tier1.begin()
         try:
-            token = tier2.lock(full_key, self.lifetime.deadline_seconds * 2)
-            if token is not None:
-                self._kept(key, self._loaded_once(key, token), since)
+            lock = self._lock(full_key)
+            if lock is not None:
+                self._kept(key, self._loaded_under(lock, key, self._deadline()), since)
         except (CacheDown, *LOADER_FAILED) as error:
             logger.info("cache_refresh_failed", key=full_key, error=type(error).__name__)
 
     # --- what is found
 
-    def _kept(self, key: str, envelope: Envelope | None, since: int) -> Found | None:
+    def _kept(self, key: str, envelope: Envelope | None, since: Since) -> Found | None:
         if envelope is None:
             tier1.store_absent(self.full_key(key), since)
             return None
         return self._kept_in_tier1(key, envelope, since, "miss")
 
-    def _kept_in_tier1(self, key: str, envelope: Envelope, since: int, source: Source) -> Found:
+    def _kept_in_tier1(self, key: str, envelope: Envelope, since: Since, source: Source) -> Found:
         now, clock = time.time(), time.monotonic()
         left = envelope.soft_at - now
         if left > 0:
@@ -328,32 +353,12 @@ def _stale_or_unavailable(stale: Envelope | None) -> Envelope:
     return stale
 
 
+def _unlock(lock: Lock) -> None:
+    _ignore_cache_down(lambda: tier2.unlock(lock))
+
+
 def _ignore_cache_down(call: Callable[[], object]) -> None:
     try:
         call()
     except CacheDown:
         logger.debug("cache_down")
-
-
-# --- refreshing behind the visitor
-
-_refreshers = ThreadPoolExecutor(REFRESHES_AT_ONCE, thread_name_prefix="cache-refresh")
-_refreshing: set[str] = set()
-
-
-def _refresh_behind(full_key: str, refresh: Callable[[], None]) -> None:
-    if full_key in _refreshing or len(_refreshing) >= REFRESHES_WAITING:
-        return
-    _refreshing.add(full_key)
-
-    def run() -> None:
-        try:
-            close_old_connections()
-            refresh()
-        except Exception:
-            logger.exception("cache_refresh_crashed", key=full_key)
-        finally:
-            connection.close()
-            _refreshing.discard(full_key)
-
-    _refreshers.submit(run)

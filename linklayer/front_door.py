@@ -4,6 +4,7 @@ It decides nothing about content: the answer was prepared by the app's public re
 own. What it does not understand goes to Django. It never blocks: no ORM, no django-redis, no DNS.
 """
 
+import asyncio
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -15,11 +16,14 @@ from django.conf import settings
 from django.http.request import split_domain_port, validate_host
 from prometheus_client import Counter
 
-from linklayer import metrics, registries
-from linklayer.cache import Found, Source
+from linklayer import metrics, registries, warming
+from linklayer.cache import CachedReads, Found, Source
 from linklayer.encodings import Encoding, chosen_encoding
+from linklayer.errors import Unavailable
 from linklayer.exchange import Head, Ready, joined
-from linklayer.loop_reads import LoopReads
+from linklayer.lane import send_problem
+from linklayer.loop_reads import Looked, LoopReads
+from linklayer.parking import NOT_ANSWERED, Parking
 from linklayer.public_reads import (
     SECURITY_HEADERS,
     Answer,
@@ -67,6 +71,7 @@ class FrontDoor:
         self._lane = lane
         self._reads: list[PublicRead] = registries.load(settings.PUBLIC_READS)
         self._loop_reads = LoopReads()
+        self._parking = Parking(lane)
 
     def answer_now(self, head: Head) -> Ready | None:
         """Return the answer if tier 1 holds it: what the edge sends without a task, an event or a wait."""
@@ -79,36 +84,58 @@ class FrontDoor:
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] == "http":
-            if not await self._answered(scope, send):
-                await self._lane(scope, receive, send)
+            await self._serve(_head_of(scope), scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._live(receive, send)
 
-    async def _answered(self, scope: dict[str, Any], send: Any) -> bool:
-        """Answer from the cache; False if this request is Django's."""
-        head = _head_of(scope)
-        asked = self._asked(head)
-        if asked is None:
-            ready = self._absent(head)
+    async def _serve(self, head: Head, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        """Answer from tier 1 or 2, else through Django; of equal requests that need a load one enters it."""
+        looked_for = self._looked_for(head)
+        if looked_for is None or not _is_ours(head.headers):
+            await self._lane(scope, receive, send)
+            return
+        read, reads, key = looked_for
+        looked, source = await self._look(reads, key)
+        if looked.entry is not None and reads is not read.reads:  # it was a name: now the key is known
+            reads, key = read.reads, looked.entry.value
+            looked, source = await self._look(reads, key)
+        ready = self._absent(head) if looked.entry is None else _answer(head, read, looked.entry, source)
+        if ready is not None:
+            await _send(ready, send)
+        elif looked.is_cold:
+            await self._load(reads.full_key(key), read, head, scope, receive, send)
         else:
-            read, key = asked
-            source: Source = "hit-l1"
-            entry = read.reads.peek(key)
-            if entry is None:
-                source = "hit-l2"
-                entry = await self._loop_reads.entry(read.reads, key)
-            ready = self._absent(head) if entry is None else _answer(head, read, entry, source)
-        if ready is None:
-            return False
-        turn = turn_here()
-        if turn is not None:
-            turn.end()  # the click is kept before the answer to it leaves
-        await send({"type": "http.response.start", "status": ready.status, "headers": ready.headers()})
-        await send({"type": "http.response.body", "body": ready.body})
-        return True
+            await self._lane(scope, receive, send)
+
+    async def _look(self, reads: CachedReads, key: str) -> tuple[Looked, Source]:
+        entry = reads.peek(key)
+        if entry is not None:
+            return Looked(entry, is_cold=False), "hit-l1"
+        return await self._loop_reads.look(reads, key), "hit-l2"
+
+    async def _load(
+        self, full_key: str, read: PublicRead, head: Head, scope: dict[str, Any], receive: Any, send: Any
+    ) -> None:
+        """Let Django load, or wait for the request that does, and be answered by what it loaded.
+
+        Where that fails or takes longer than a load may, a second try would not fare better: 503.
+        """
+        until = asyncio.get_running_loop().time() + read.reads.lifetime.deadline_seconds
+        while (status := await self._parking.ended(full_key, until)) is not None:
+            ready = self.answer_now(head)
+            if ready is not None:
+                await _send(ready, send)
+                return
+            if status >= 500:
+                await send_problem(send, Unavailable("still being loaded"))
+                return
+            if status != NOT_ANSWERED:
+                await self._lane(scope, receive, send)
+                return
+        await self._parking.load(full_key, scope, receive, send)
 
     def _asked(self, head: Head) -> tuple[PublicRead, str] | None:
-        """Return whose page is asked for, and its cache key."""
+        """Return whose page is asked for, and its cache key if that is known here."""
         if head.method not in SAFE_METHODS or b"%" in head.path:
             return None
         path = head.path.decode("latin-1")
@@ -116,6 +143,20 @@ class FrontDoor:
             key = read.key(path)
             if key is not None:
                 return read, key
+        return None
+
+    def _looked_for(self, head: Head) -> tuple[PublicRead, CachedReads, str] | None:
+        """Return whose page is asked for, and what to look up first: its key, or its name if tier 1 knows no more."""
+        if head.method not in SAFE_METHODS or b"%" in head.path:
+            return None
+        path = head.path.decode("latin-1")
+        for read in self._reads:
+            key = read.key(path)
+            if key is not None:
+                return read, read.reads, key
+            named = read.name(path)
+            if named is not None:
+                return read, *named
         return None
 
     def _absent(self, head: Head) -> Ready | None:
@@ -134,12 +175,20 @@ class FrontDoor:
     async def _live(self, receive: Any, send: Any) -> None:
         """The lifespan: tier 1 listens for as long as the process serves."""
         await receive()
-        tier1.start()
+        tier1.start(on_data_lost=warming.begin)
         await send({"type": "lifespan.startup.complete"})
         await receive()
         tier1.stop()
         await self._loop_reads.close()
         await send({"type": "lifespan.shutdown.complete"})
+
+
+async def _send(ready: Ready, send: Any) -> None:
+    turn = turn_here()
+    if turn is not None:
+        turn.end()  # the click is kept before the answer to it leaves
+    await send({"type": "http.response.start", "status": ready.status, "headers": ready.headers()})
+    await send({"type": "http.response.body", "body": ready.body})
 
 
 def _head_of(scope: dict[str, Any]) -> Head:

@@ -6,6 +6,7 @@ that does not answer within 100 ms counts against the breaker, and the request g
 
 import asyncio
 import time
+from typing import NamedTuple
 
 import structlog
 from django.conf import settings
@@ -16,10 +17,21 @@ from redis.exceptions import RedisError
 
 from linklayer import metrics, tier2
 from linklayer.cache import CachedReads, is_fresh
-from linklayer.tier1 import Entry, tier1
+from linklayer.tier1 import Entry, Since, tier1
 from linklayer.tier2 import Envelope
 
 logger = structlog.get_logger(__name__)
+
+
+class Looked(NamedTuple):
+    """entry: a fresh value. is_cold: Django has to load it, because the caches know nothing that could be served."""
+
+    entry: Entry | None
+    is_cold: bool
+
+
+COLD = Looked(None, is_cold=True)
+KNOWN = Looked(None, is_cold=False)  # stale, or known to be absent: Django answers without a load
 
 
 class LoopReads:
@@ -35,11 +47,13 @@ class LoopReads:
         self._waiting: dict[str, asyncio.Future[bytes | None]] = {}
         self._fetching: asyncio.Task[None] | None = None
 
-    async def entry(self, reads: CachedReads, key: str) -> Entry | None:
-        """Return a fresh value of tier 2, now also kept in tier 1; None if Django has to look."""
+    async def look(self, reads: CachedReads, key: str) -> Looked:
+        """Look for a fresh value in tier 2; what is found is now also kept in tier 1."""
         full_key = reads.full_key(key)
-        if tier2.breaker.is_open or tier1.is_absent(full_key):
-            return None
+        if tier1.is_absent(full_key):
+            return KNOWN
+        if tier2.breaker.is_open:
+            return COLD
         since = tier1.begin()
         try:
             raw = await self._get(tier2.made_key(full_key))
@@ -49,12 +63,12 @@ class LoopReads:
             metrics.cache_errors.inc()
             logger.info("cache_loop_read_failed", error=type(error).__name__)
             tier2.breaker.failed()
-            return None
+            return COLD
         except ValueError:
-            return None  # corrupt: Django's lane deletes and counts it
-        if envelope is None or not is_fresh(envelope):
-            return None
-        return _kept(full_key, envelope, since)
+            return COLD  # corrupt: Django's lane deletes and counts it
+        if envelope is None:
+            return COLD
+        return Looked(_kept(full_key, envelope, since), is_cold=False) if is_fresh(envelope) else KNOWN
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -81,7 +95,7 @@ class LoopReads:
         self._fetching = None
 
 
-def _kept(full_key: str, envelope: Envelope, since: int) -> Entry:
+def _kept(full_key: str, envelope: Envelope, since: Since) -> Entry:
     clock = time.monotonic()
     left = envelope.soft_at - time.time()
     entry = Entry(envelope.value, envelope.version, envelope.read_at, envelope.is_stale, clock, clock + left)

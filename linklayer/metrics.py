@@ -3,6 +3,10 @@
 from prometheus_client import Counter, Gauge
 
 cache_reads = Counter("linklayer_cache_reads", "Cached reads by where the answer came from", ["namespace", "source"])
+cache_loads = Counter("linklayer_cache_loads", "Calls to the loader behind the caches", ["namespace"])
+cache_loads_refused = Counter(
+    "linklayer_cache_loads_refused", "Loads that got no place before the database in time", ["namespace"]
+)
 cache_corrupt = Counter("linklayer_cache_corrupt", "Values in the cache that could not be read and were deleted")
 cache_errors = Counter("linklayer_cache_errors", "Calls to the cache that failed")
 cache_breaker_open = Gauge("linklayer_cache_breaker_open", "1 while the cache is not asked", multiprocess_mode="max")

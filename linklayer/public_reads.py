@@ -45,9 +45,16 @@ class PublicRead(Protocol):
     shows_cache: bool  # adds Age and X-Cache
 
     def key(self, path: str) -> str | None:
-        """Return the cache key that the path names ("/abc" -> "abc"), or None if it is not this read's.
+        """Return the cache key that the path means ("/abc" -> "abc"), or None if it is not this read's, or its name is
+        not in tier 1.
 
         Called in the event loop: no I/O.
+        """
+
+    def name(self, path: str) -> tuple[CachedReads, str] | None:
+        """Return the name that the path shows in place of a key ("/@Ann" -> "ann"), and the read that knows the key.
+
+        None if it shows none. No I/O either.
         """
 
     def answer(self, found: Found) -> Answer:

@@ -125,6 +125,9 @@ CACHES: dict[str, Any] = {
     },
 }
 WEB_CONCURRENCY = env.int("WEB_CONCURRENCY", os.cpu_count() or 1)
+# Loads of one kind at once per process. A third of the threads: links, usernames and profiles, which visitors wait for,
+# leave one free however slow PostgreSQL is.
+LOADS_AT_ONCE = env.int("LOADS_AT_ONCE", max(1, DJANGO_THREADS // 3))
 TIER1_ENTRIES = env.int("TIER1_ENTRIES", 100_000)
 
 # --- The broker: amqp:// in production, redis+socket:// or redis:// (a server of its own) in embedded mode.

@@ -2,15 +2,17 @@
 
 A listener thread subscribes to the forgotten keys and sends itself a heartbeat every 500 ms over the same
 subscription. While they arrive an entry lives up to 60 s; when one is 1.5 s late or the connection is lost, everything
-is flushed and entries live 2 s at most. A flushed entry stays behind as the last resort for the time when neither
+is flushed and entries live 2 s at most. With each heartbeat it reads the epoch: a Redis that has lost its data flushes
+tier 1 too, and is warmed. A flushed entry stays behind as the last resort for the time when neither
 tier 2 nor the source answers. Processes that never call `start` (workers, commands) keep nothing here.
 """
 
+import secrets
 import threading
 import time
 import uuid
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import msgspec
 import structlog
@@ -49,6 +51,13 @@ class Entry(msgspec.Struct, gc=False):
     was_used: bool = False
 
 
+class Since(NamedTuple):
+    """When a read began: in the count of what was forgotten, and in time.monotonic()."""
+
+    sequence: int
+    moment: float
+
+
 class Tier1:
     """Reads are plain dict reads and safe from any thread; the lock orders stores with drops and flushes."""
 
@@ -62,6 +71,7 @@ class Tier1:
         self._flushed_at = 0.0
         self._lock = threading.Lock()
         self._stopping = threading.Event()
+        self._epoch: str | None = None
         self.is_started = False
         self.is_trusted = False
 
@@ -87,17 +97,18 @@ class Tier1:
         """Return when the key was last forgotten or all was flushed, in the count that `begin` gives."""
         return max(self._forgotten.get(key, 0), self._flushed_sequence)
 
-    def begin(self) -> int:
-        """Note the start of a read: its store is dropped if the key is forgotten in between."""
-        return self._sequence
+    def begin(self) -> Since:
+        """Note the start of a read: its store is dropped if the key is forgotten in between, and ages from here."""
+        return Since(self._sequence, time.monotonic())
 
-    def store(self, key: str, entry: Entry, since: int) -> None:
+    def store(self, key: str, entry: Entry, since: Since) -> None:
         if not self.is_started:
             return
         with self._lock:
-            if self.last_forgotten(key) > since:
+            if self.last_forgotten(key) > since.sequence:
                 return
             limit = TRUSTED_SECONDS if self.is_trusted else UNTRUSTED_SECONDS
+            entry.stored_at = since.moment
             entry.live_until = min(entry.live_until, entry.stored_at + limit)
             self._absent.pop(key, None)
             if key not in self._entries and len(self._entries) >= self._max_entries:
@@ -108,17 +119,17 @@ class Tier1:
         until = self._absent.get(key)
         return until is not None and until > time.monotonic()
 
-    def store_absent(self, key: str, since: int) -> None:
+    def store_absent(self, key: str, since: Since) -> None:
         """Remember for 30 s that the source has no such thing."""
         if not self.is_started:
             return
         with self._lock:
-            if self.last_forgotten(key) > since:
+            if self.last_forgotten(key) > since.sequence:
                 return
             self._entries.pop(key, None)
             while len(self._absent) >= ABSENT_ENTRIES:
                 del self._absent[next(iter(self._absent))]
-            self._absent[key] = time.monotonic() + (ABSENT_SECONDS if self.is_trusted else UNTRUSTED_SECONDS)
+            self._absent[key] = since.moment + (ABSENT_SECONDS if self.is_trusted else UNTRUSTED_SECONDS)
 
     def drop(self, key: str) -> bool:
         """Forget a key: also what is being read now will not be stored."""
@@ -152,12 +163,16 @@ class Tier1:
 
     # --- the listener
 
-    def start(self) -> None:
-        """Begin to listen; idempotent. Called once in each web process, after the fork."""
+    def start(self, on_data_lost: Callable[[], object] = lambda: None) -> None:
+        """Begin to listen; idempotent. Called once in each web process, after the fork.
+
+        on_data_lost: called, and must return at once, when Redis has begun anew without its data.
+        """
         with self._lock:
             if self.is_started:
                 return
             self.is_started = True
+        self._on_data_lost = on_data_lost
         threading.Thread(target=self._listen_for_ever, name="cache-listener", daemon=True).start()
 
     def stop(self) -> None:
@@ -184,6 +199,7 @@ class Tier1:
             pubsub.subscribe(tier2.forget_channel(), beat_channel)
             sent_at = heard_at = time.monotonic()
             connection.publish(beat_channel, "")
+            self._follow_epoch()
             while not self._stopping.is_set():
                 message = pubsub.get_message(timeout=0.1)
                 now = time.monotonic()
@@ -199,7 +215,19 @@ class Tier1:
                 if now - sent_at >= HEARTBEAT_SECONDS:
                     connection.publish(beat_channel, "")
                     sent_at = now
+                    self._follow_epoch()
                 yield
+
+    def _follow_epoch(self) -> None:
+        """Believe nothing from before a new epoch. Raises RedisError."""
+        mine = secrets.token_hex(8)
+        epoch, before = tier2.read_epoch(mine), self._epoch
+        self._epoch = epoch
+        if before not in {epoch, None}:
+            logger.warning("cache_data_lost")
+            self.flush()
+        if before != epoch and (before is not None or epoch == mine):
+            self._on_data_lost()
 
 
 tier1 = Tier1(settings.TIER1_ENTRIES)

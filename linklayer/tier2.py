@@ -3,11 +3,14 @@
 Form of a value: `<20-digit version>|<json>`; with `!` in place of `|` the value is outdated: older than the version in
 front of it, kept only to be served if its source fails; an empty JSON is a forget marker. Every call either answers or
 raises CacheDown within 100 ms. Never a pickle, never KEYS, never a pattern.
+
+The epoch is a random word in Redis that is gone when its data is. A value is only stored in the epoch in which its read
+began: what was forgotten since, a Redis that lost its data would not remember.
 """
 
 import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeVar
@@ -22,6 +25,7 @@ from redis.exceptions import RedisError
 
 from linklayer import metrics
 from linklayer.breaker import Breaker, Open
+from linklayer.database.base import answers_within
 
 logger = structlog.get_logger(__name__)
 
@@ -32,9 +36,13 @@ ALIAS = "reads"
 FORGET_CHANNEL_SUFFIX = "forgotten"
 MARKER_MILLISECONDS = 60_000  # longer than the longest read: a slow reader cannot put an old value back
 LOCK_PREFIX = "lock:"
+EPOCH_KEY = "epoch"
+CATCH_UP_SECONDS = 2.0  # for one query, before the breaker closes: PostgreSQL may be away too, and is asked again
 
-# KEYS[1] key; ARGV[1] 20-digit version, ARGV[2] json, ARGV[3] lifetime in ms. 20-digit texts compare as numbers.
+# KEYS[1] key, KEYS[2] epoch's; ARGV[1] 20-digit version, ARGV[2] json, ARGV[3] lifetime in ms, ARGV[4] epoch or ''.
+# 20-digit texts compare as numbers.
 _STORE = """
+if ARGV[4] ~= '' and redis.call('GET', KEYS[2]) ~= ARGV[4] then return 0 end
 local held = redis.call('GETRANGE', KEYS[1], 0, 19)
 if #held == 20 and held > ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[1] .. '|' .. ARGV[2], 'PX', ARGV[3])
@@ -59,6 +67,14 @@ return found
 """
 
 _DELETE_VALUE = "if redis.call('STRLEN', KEYS[1]) > 21 then return redis.call('DEL', KEYS[1]) end return 0"
+# KEYS[1] epoch's; ARGV[1] the word if there is none yet. Returns the epoch.
+_EPOCH = "return redis.call('GET', KEYS[1]) or (redis.call('SET', KEYS[1], ARGV[1]) and ARGV[1])"
+
+# KEYS[1] lock, KEYS[2] epoch's; ARGV[1] token, ARGV[2] lifetime in ms. Returns the epoch, nil if another has the lock.
+_LOCK = """
+if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return nil end
+return redis.call('GET', KEYS[2]) or (redis.call('SET', KEYS[2], ARGV[1]) and ARGV[1])
+"""
 _UNLOCK = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 
 
@@ -81,6 +97,15 @@ class Envelope:
     def to_json(self) -> str:
         facts = [self.value, self.read_at, self.soft_at, self.load_seconds, self.is_stale]
         return json.dumps(facts, separators=(",", ":"))
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """The right to load a key. epoch: in which it was taken."""
+
+    key: str
+    token: str
+    epoch: str
 
 
 class EnvelopeSerializer(BaseSerializer):  # type: ignore[misc] # django-redis ships no types
@@ -130,10 +155,29 @@ def discard_corrupt(key: str) -> None:
     _guarded(lambda: caches[ALIAS].delete(key))
 
 
-def store(key: str, envelope: Envelope, lifetime_seconds: float) -> bool:
-    """Store unless a newer version or marker is there; says whether it was stored."""
-    arguments = (f"{envelope.version:020d}", envelope.to_json(), int(lifetime_seconds * 1000))
-    return bool(_guarded(lambda: _connection().eval(_STORE, 1, made_key(key), *arguments)))
+def store(key: str, envelope: Envelope, lifetime_seconds: float, *, epoch: str = "") -> bool:
+    """Store unless a newer version or marker is there; says whether it was stored.
+
+    epoch: that of the moment when the read of the value began; not stored in any other. Empty: in whatever epoch.
+    """
+    return bool(_guarded(lambda: _stored(_connection(), key, envelope, lifetime_seconds, epoch)))
+
+
+def store_many(values: Iterable[tuple[str, Envelope, float]], *, epoch: str) -> None:
+    """Store as `store` does, all in one round trip. values: (key, envelope, lifetime in seconds)."""
+
+    def stored() -> None:
+        pipeline = _connection().pipeline(transaction=False)
+        for key, envelope, lifetime_seconds in values:
+            _stored(pipeline, key, envelope, lifetime_seconds, epoch)
+        pipeline.execute()
+
+    _guarded(stored)
+
+
+def _stored(connection: Any, key: str, envelope: Envelope, lifetime_seconds: float, epoch: str) -> Any:
+    arguments = (f"{envelope.version:020d}", envelope.to_json(), int(lifetime_seconds * 1000), epoch)
+    return connection.eval(_STORE, 2, made_key(key), made_key(EPOCH_KEY), *arguments)
 
 
 def forget(key: str, version: int, *, keep_stale: bool) -> bool:
@@ -154,15 +198,26 @@ def delete_value(key: str) -> None:
     _guarded(lambda: _connection().eval(_DELETE_VALUE, 1, made_key(key)))
 
 
-def lock(key: str, seconds: float) -> str | None:
-    """Take the right to load the key, for at most `seconds`; returns the token, or None if another process has it."""
-    token = secrets.token_hex(8)
-    taken = _guarded(lambda: _connection().set(made_key(LOCK_PREFIX + key), token, nx=True, px=int(seconds * 1000)))
-    return token if taken else None
+def lock(key: str, seconds: float) -> Lock | None:
+    """Take the right to load the key, for at most `seconds`; None if another process has it."""
+    token, keys = secrets.token_hex(8), (made_key(LOCK_PREFIX + key), made_key(EPOCH_KEY))
+    epoch = _guarded(lambda: _connection().eval(_LOCK, 2, *keys, token, int(seconds * 1000)))
+    return None if epoch is None else Lock(key, token, epoch.decode())
 
 
-def unlock(key: str, token: str) -> None:
-    _guarded(lambda: _connection().eval(_UNLOCK, 1, made_key(LOCK_PREFIX + key), token))
+def unlock(lock: Lock) -> None:
+    _guarded(lambda: _connection().eval(_UNLOCK, 1, made_key(LOCK_PREFIX + lock.key), lock.token))
+
+
+def epoch() -> str:
+    """Return the epoch; begins one if there is none."""
+    return _guarded(lambda: read_epoch(secrets.token_hex(8)))
+
+
+def read_epoch(new: str) -> str:
+    """Return the epoch, which is `new` if there was none: for the listener, whatever the breaker says."""
+    held: bytes = _connection().eval(_EPOCH, 1, made_key(EPOCH_KEY), new)
+    return held.decode()
 
 
 def answers() -> None:
@@ -199,9 +254,16 @@ def _catch_up() -> None:
     from linklayer.forgetting import apply_pending_forgets
 
     try:
-        apply_pending_forgets()
+        with answers_within(CATCH_UP_SECONDS):
+            apply_pending_forgets()
     finally:
         connection.close()  # the probing thread ends here
 
 
-breaker = Breaker(probe=answers, before_close=_catch_up, on_change=metrics.cache_breaker_open.set)
+def _fill_up() -> None:
+    from linklayer import warming
+
+    warming.begin()
+
+
+breaker = Breaker(probe=answers, before_close=_catch_up, after_close=_fill_up, on_change=metrics.cache_breaker_open.set)

@@ -6,12 +6,13 @@ Linktree is asked only when that is over-age or known to be outdated, and the sn
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache, partial
 
 from django.utils import timezone
 
 from analytics.recorder import record_view
+from analytics.selectors import busiest_profiles
 from linklayer.cache import BeforeLoading, CachedReads, Found, Lifetime, Loaded
 from linklayer.errors import NotFound
 from linklayer.forgetting import current_version
@@ -19,7 +20,7 @@ from linklayer.problems import CONTENT_TYPE as PROBLEM_JSON
 from linklayer.problems import problem
 from linklayer.public_reads import Answer
 from linklayer.visitor import VisitorFacts
-from linklayer.warming import Warmer
+from linklayer.warming import Thing, WarmEntry, Warmer, most_read_first
 from profiles import mirroring, selectors
 from profiles.contracts import Json, is_username
 from profiles.page import no_page_answer, page_answer
@@ -34,6 +35,7 @@ USERNAME_LIFETIME = Lifetime(
 )
 FIRST_SIGHT_LIFETIME = Lifetime(soft_seconds=30, serve_behind_seconds=30, hard_seconds=30, deadline_seconds=2.0)
 
+_BUSIEST_PROFILES = 10_000
 _COUNTED = ("clickCount",)
 
 
@@ -41,6 +43,10 @@ def _load_id(username: str) -> Loaded | None:
     version = current_version(f"username:{username}")
     profile_id = selectors.find_profile_id(username)
     return None if profile_id is None else Loaded(version, {"id": profile_id})
+
+
+def _key_of(value: Json) -> str:
+    return str(value["id"])
 
 
 def _load_first_sight(username: str) -> Loaded | None:
@@ -93,8 +99,8 @@ def _etag(profile: Json) -> str:
 
 profile_reads = CachedReads("profile", PROFILE_LIFETIME, partial(_load, PROFILE_LIFETIME, "profile", _whole))
 links_reads = CachedReads("profile-links", LINKS_LIFETIME, partial(_load, LINKS_LIFETIME, "profile-links", _links_only))
-username_reads = CachedReads("username", USERNAME_LIFETIME, _load_id)
-first_sight_reads = CachedReads("first-sight", FIRST_SIGHT_LIFETIME, _load_first_sight)
+username_reads = CachedReads("username", USERNAME_LIFETIME, _load_id, _key_of)
+first_sight_reads = CachedReads("first-sight", FIRST_SIGHT_LIFETIME, _load_first_sight, _key_of)
 
 
 def resolve_id(username: str, *, before_loading: BeforeLoading, before_asking: Callable[[], None]) -> str | None:
@@ -111,13 +117,8 @@ def resolve_id(username: str, *, before_loading: BeforeLoading, before_asking: C
         if not first_sight_reads.is_absent(username.lower()):
             before_asking()
         found = first_sight_reads.resolve(username.lower())
-    return None if found is None else str(found.value["id"])
-
-
-def _peeked_id(username: str) -> str | None:
-    """Return the key that tier 1 knows for a username, without any wait."""
-    entry = username_reads.peek(username.lower()) if is_username(username) else None
-    return None if entry is None else str(entry.value["id"])
+    key: str | None = None if found is None else found.value
+    return key
 
 
 def _is_known_absent(username: str) -> bool:
@@ -151,7 +152,13 @@ class ProfileRead:
     prefix = "/api/profiles/"
 
     def key(self, path: str) -> str | None:
-        return _peeked_id(path[len(self.prefix) :]) if path.startswith(self.prefix) else None
+        named = self.name(path)
+        entry = None if named is None else username_reads.peek(named[1])
+        return None if entry is None else entry.value
+
+    def name(self, path: str) -> tuple[CachedReads, str] | None:
+        username = path[len(self.prefix) :] if path.startswith(self.prefix) else ""
+        return (username_reads, username.lower()) if is_username(username) else None
 
     def absent(self, path: str) -> Answer | None:
         if not path.startswith(self.prefix):
@@ -200,8 +207,24 @@ page_read = PageRead()
 links_read = LinksRead()
 
 
-def _keys() -> "map[str]":
-    return map(str, selectors.profile_ids())
+def _batches(at_once: int) -> Iterator[list[Thing]]:
+    """Yield profiles: those with the most views of late first, then the newest."""
+    for rows in most_read_first(selectors.visible_profiles(), busiest_profiles(_BUSIEST_PROFILES), at_once):
+        yield [_to_warm(str(row.pk), row.username.lower()) for row in rows]
 
 
-warm = Warmer(name="profiles", reads=profile_reads, keys=_keys, count=selectors.profile_count)
+def _to_warm(key: str, username: str) -> Thing:
+    """Return what a profile's first visitor needs, from the snapshot alone: a warm-up spends none of Linktree's quota.
+
+    An outdated snapshot is left to a visitor, who asks Linktree.
+    """
+    version, age = current_version(f"profile:{key}"), selectors.sync_age(int(key), now=timezone.now())
+    profile = selectors.public_profile(int(key))
+    known_as = _load_id(username)
+    if age is None or age.is_outdated or age.age_seconds >= DAY_SECONDS or profile is None or known_as is None:
+        return []
+    loaded = Loaded(version, {**_whole(profile), "id": int(key)}, age_seconds=age.age_seconds)
+    return [WarmEntry(profile_reads, key, loaded), WarmEntry(username_reads, username, known_as)]
+
+
+warm = Warmer("profiles", _batches, lambda: selectors.visible_profiles().count(), hottest=100)

@@ -1,6 +1,5 @@
 """Database reads of profiles: who is meant, and what is shown, in the brief's camelCase."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -107,13 +106,9 @@ def full_profile(profile_id: int) -> Json:
     }
 
 
-def profile_ids() -> Iterator[int]:
-    """Yield the ids of what visitors can see, streamed."""
-    return _visible().order_by("pk").values_list("pk", flat=True).iterator(chunk_size=1000)
-
-
-def profile_count() -> int:
-    return _visible().count()
+def visible_profiles() -> QuerySet[Profile]:
+    """Return what visitors can see."""
+    return Profile.objects.filter(is_published=True, gone_at__isnull=True)
 
 
 def iso(moment: datetime | None) -> str | None:
@@ -121,10 +116,6 @@ def iso(moment: datetime | None) -> str | None:
     if moment is None:
         return None
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _visible() -> QuerySet[Profile]:
-    return Profile.objects.filter(is_published=True, gone_at__isnull=True)
 
 
 def _own_id(ref: str) -> dict[str, int]:

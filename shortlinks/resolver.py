@@ -12,7 +12,7 @@ from analytics.selectors import busiest_links
 from linklayer.cache import CachedReads, Found, Lifetime, Loaded
 from linklayer.public_reads import Answer
 from linklayer.visitor import VisitorFacts
-from linklayer.warming import Warmer
+from linklayer.warming import Thing, WarmEntry, Warmer, most_read_first
 from shortlinks.contracts import Destination, Ending
 from shortlinks.destinations import POLICY_VERSION, is_current_destination
 from shortlinks.models import ShortLink
@@ -29,8 +29,10 @@ _NOT_KEPT = ("Cache-Control", "private, max-age=0")
 
 def _load(slug: str) -> Loaded | None:
     short_link = ShortLink.objects.filter(slug=slug).first()
-    if short_link is None:
-        return None
+    return None if short_link is None else _loaded(short_link)
+
+
+def _loaded(short_link: ShortLink) -> Loaded:
     destination = Destination(
         link_id=short_link.pk,
         profile_id=short_link.profile_id,
@@ -65,6 +67,9 @@ class RedirectRead:
         slug = path[1:]
         return slug if is_slug(slug) else None
 
+    def name(self, path: str) -> None:
+        return None
+
     def absent(self, path: str) -> Answer | None:
         slug = path[1:]
         return page(404) if is_slug(slug) and self.reads.is_absent(slug) else None
@@ -95,13 +100,10 @@ class RedirectRead:
 redirect_read = RedirectRead()
 
 
-def _keys_to_warm() -> Iterator[str]:
-    """Yield slugs: those with the most clicks of late first, then the newest."""
-    busiest = busiest_links(_BUSIEST_LINKS)
-    slugs = dict(ShortLink.objects.filter(pk__in=busiest).values_list("pk", "slug"))
-    yield from (slugs[link_id] for link_id in busiest if link_id in slugs)
-    others = ShortLink.objects.exclude(pk__in=busiest).order_by("-pk").values_list("slug", flat=True)
-    yield from others.iterator(chunk_size=1000)
+def _batches(at_once: int) -> Iterator[list[Thing]]:
+    """Yield links: those with the most clicks of late first, then the newest."""
+    for rows in most_read_first(ShortLink.objects.all(), busiest_links(_BUSIEST_LINKS), at_once):
+        yield [[WarmEntry(redirect_reads, row.slug, _loaded(row))] for row in rows]
 
 
-warm = Warmer("links", redirect_reads, _keys_to_warm, ShortLink.objects.count)
+warm = Warmer("links", _batches, ShortLink.objects.count, hottest=1000)

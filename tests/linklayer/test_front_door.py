@@ -38,6 +38,9 @@ class Pages:
     def key(self, path: str) -> str | None:
         return path.removeprefix("/page-") if path.startswith("/page-") else None
 
+    def name(self, path: str) -> None:
+        return None
+
     def absent(self, path: str) -> Answer | None:
         key = self.key(path)
         is_absent = key is not None and self.reads.is_absent(key)

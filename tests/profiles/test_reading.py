@@ -8,8 +8,12 @@ import pytest
 from django.db import transaction
 from django.test import Client
 from django.utils import timezone
+from django_redis import get_redis_connection
 
 from analytics import recorder
+from analytics.contracts import Series
+from analytics.models import QuarterHour
+from linklayer import tier2, warming
 from linklayer.forgetting import forget_now
 from linklayer.keys import create_api_key
 from linklayer.tier1 import tier1
@@ -214,8 +218,36 @@ def test_the_front_door_knows_a_name_once_django_has_resolved_it(linked: Running
     assert resolver.profile_reads.peek(profile_id) is not None
 
 
-def test_warming_names_every_visible_profile(linked: Running) -> None:
-    profile_id = mirroring.mirror_profile("janedoe")
-    Profile.objects.create(username="hidden", is_published=False)
-    assert (list(resolver.warm.keys()), resolver.warm.count()) == ([str(profile_id)], 1)
-    assert resolver.warm.reads.refresh(str(profile_id)) is not None
+def test_warming_offers_the_visible_profiles_the_most_viewed_first() -> None:
+    viewed, newest, hidden = (Profile.objects.create(username=name) for name in ("viewed", "newest", "hidden"))
+    Profile.objects.filter(pk=hidden.pk).update(is_published=False)
+    QuarterHour.objects.create(
+        series=Series.PROFILE_VIEWS, subject_id=viewed.pk, starts_at=timezone.now(), humans=1, bots=0
+    )
+    things = [thing for batch in resolver.warm.batches(500) for thing in batch]
+    assert [[entry.key for entry in thing] for thing in things] == [
+        [str(viewed.pk), "viewed"],
+        [str(newest.pk), "newest"],
+    ]
+    assert resolver.warm.count() == 2
+
+
+def test_a_warmed_profile_needs_neither_query_nor_linktree(
+    linked: Running, client: Client, django_assert_num_queries: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mirroring.mirror_profile("janedoe")
+    _grown_old(seconds=290)  # past its soft life: a reader's load would ask Linktree
+    monkeypatch.setattr(mirroring, "refresh_for_reader", None)
+    assert sum(warming.warmed(resolver.warm, 10, per_second=1000)) == 1
+    get_redis_connection("reads").set(tier2.made_key("lock:profile:" + str(Profile.objects.get().pk)), "x")
+    with django_assert_num_queries(0):
+        answer = _get(client, "/@JaneDoe")
+    assert answer.status_code == 200
+    assert answer.headers["X-Cache"] in {"hit-l2", "stale"}
+    assert int(answer.headers["Age"]) >= 290
+
+
+def test_an_outdated_profile_is_not_warmed(linked: Running) -> None:
+    mirroring.mirror_profile("janedoe")
+    _receive(_event())
+    assert [thing for batch in resolver.warm.batches(500) for thing in batch] == [[]]

@@ -86,7 +86,7 @@ def test_guesses_leave_nothing_in_redis_but_the_count(ask: Ask) -> None:
         guesses(ask, 10)
         before = get_redis_connection("reads").dbsize()
         guesses(ask, 200)
-        assert get_redis_connection("reads").dbsize() == before <= 2
+        assert get_redis_connection("reads").dbsize() == before <= 4  # two counts, the epoch, the lock of conftest
 
 
 def test_what_a_cache_knows_is_answered_to_a_guesser(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from analytics.frames import RECORD_MARK, scan
 from analytics.heartbeat import Heartbeat
 from analytics.models import QuarterHour
 from analytics.segments import OPEN, SEALED, list_segments
+from linklayer import warming
 from linklayer.public_reads import Answer
 from linklayer.tier1 import tier1
 from shortlinks import resolver, services
@@ -183,9 +184,25 @@ def test_warming_offers_the_busiest_first_then_the_newest(link: ShortLinkRecord)
         QuarterHour.objects.create(
             series=Series.LINK_CLICKS, subject_id=link_id, starts_at=datetime.now(UTC), humans=humans, bots=0
         )
-    assert list(resolver.warm.keys()) == ["warm-1", "Go-1", "warm-2", "warm-0"]
+    for at_once in (1, 2, 500):
+        things = [thing for batch in resolver.warm.batches(at_once) for thing in batch]
+        assert [entry.key for (entry,) in things] == ["warm-1", "Go-1", "warm-2", "warm-0"]
     assert resolver.warm.count() == 4
-    assert resolver.warm.reads is resolver.redirect_reads
+
+
+def test_warming_takes_one_query_for_many_links(link: ShortLinkRecord, django_assert_num_queries: Any) -> None:
+    for number in range(20):
+        services.create_short_link(url=URL, slug=f"many-{number}")
+    with django_assert_num_queries(3):  # how many there are, who is busy, one page
+        assert sum(warming.warmed(resolver.warm, resolver.warm.count(), per_second=1000)) == 21
+
+
+def test_a_warmed_link_needs_no_query(link: ShortLinkRecord, django_assert_num_queries: Any) -> None:
+    assert list(warming.warmed(resolver.warm, 10, per_second=1000)) == [1]
+    with django_assert_num_queries(0):
+        found = resolver.redirect_reads.resolve("Go-1")
+    assert found is not None
+    assert (found.source, found.value.url) == ("hit-l2", URL)
 
 
 def test_an_answer_is_the_same_however_the_cache_found_it(link: ShortLinkRecord) -> None:
