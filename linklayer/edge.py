@@ -7,9 +7,11 @@ fields and seconds, and drops or refuses what Django's lane would misread. `bodi
 import asyncio
 import http
 from collections.abc import Callable
+from typing import ClassVar
 
 import httptools
 import structlog
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from linklayer.exchange import Head, Ready
@@ -23,8 +25,19 @@ HEADER_BYTES = 32 * 1024
 MESSAGE_BYTES = 4 * 1024 * 1024  # with chunk sizes and trailers, which no limit on the body counts
 HEAD_SECONDS = 10.0
 UNREAD_SECONDS = 30.0  # a client that takes nothing of its answer for so long is gone: it would keep a thread
-CONNECTIONS = 10_000  # per process; idle ones included
+PARSED_BYTES = 4 * 1024  # at a time: what waits for its turn waits as bytes, a parsed request takes 50 times as much
+CONNECTIONS = 10_000  # per process, idle ones included; fewer where the system allows fewer files
 LINGER_SECONDS = 2.0  # for a request that was sent before its client could know that we end
+
+
+class HeldFlow(FlowControl):
+    """uvicorn's flow control; held, it does not resume reading, as uvicorn would for the body of each request."""
+
+    is_held = False
+
+    def resume_reading(self) -> None:
+        if not self.is_held:
+            super().resume_reading()
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -35,12 +48,18 @@ class BoundedProtocol(HttpToolsProtocol):
     one timer, which looks from time to time, and no request sets one of its own.
     """
 
+    flow: HeldFlow
+    most_connections: ClassVar[int] = CONNECTIONS
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's own
         super().connection_made(transport)
         self._answer_now: Callable[[Head], Ready | None] | None = getattr(self.app, "answer_now", None)
         self._turn = turn_of(self.loop)
         self._peer = self.client[0] if self.client else ""
         self._is_answered = False
+        self.flow = HeldFlow(transport)
+        self._unparsed = b""
+        self._is_ended = False
         self._is_draining = False
         self._closing_cycle: RequestResponseCycle | None = None
         self._in_head = False
@@ -50,7 +69,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_since: float | None = self._quiet_since
         self._unread_timer: asyncio.TimerHandle | None = None
         self._watch_timer: asyncio.TimerHandle | None = None
-        if len(self.connections) > CONNECTIONS:
+        if len(self.connections) > self.most_connections:
             transport.close()
             return
         self._watch_again()
@@ -62,7 +81,19 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        self._message_bytes += len(data)  # on_message_begin sets it to zero: the packet that begins one is not counted
+        """Parse the data, but nothing behind a request that waits for its turn."""
+        for start in range(0, len(data), PARSED_BYTES):
+            if self.pipeline:
+                self._unparsed = data[start:]
+                self.flow.pause_reading()
+                self.flow.is_held = True
+                return
+            self._parse(data[start : start + PARSED_BYTES])
+            if self.transport.is_closing():
+                return
+
+    def _parse(self, data: bytes) -> None:
+        self._message_bytes += len(data)  # on_message_begin sets it to zero: the piece that begins one is not counted
         super().data_received(data)
         if self._is_draining:
             self._close_after_newest()
@@ -84,8 +115,11 @@ class BoundedProtocol(HttpToolsProtocol):
         self._disarm_unread_timer()
         super().resume_writing()
 
-    def eof_received(self) -> None:
-        self._turn.end()  # the transport closes itself after this
+    def eof_received(self) -> bool:  # type: ignore[override] # uvicorn's gives up, asyncio's may keep the connection
+        """The client says no more. Returns whether answers are still due; if not, the transport closes itself."""
+        self._turn.end()
+        self._is_ended = True
+        return not self._is_free() and not self.cycle.more_body
 
     # --- ending
 
@@ -175,6 +209,13 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.pipeline:
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
+        if self._is_ended and self._is_free():
+            self.transport.close()
+        elif self._unparsed and not self.pipeline:
+            unparsed, self._unparsed = self._unparsed, b""
+            self.flow.is_held = False
+            self.flow.resume_reading()
+            self.data_received(unparsed)
 
     # --- answering
 

@@ -1,5 +1,7 @@
 """What edge and front door exchange: the head of one request, and a whole answer to it."""
 
+from typing import Any
+
 import msgspec
 
 
@@ -32,7 +34,15 @@ class Ready(msgspec.Struct, gc=False):
         return [(name, value) for name, _, value in lines]
 
 
-def joined(headers: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+def head_of(scope: dict[str, Any]) -> Head:
+    """Return the head of a request that came by ASGI."""
+    client = scope["client"]
+    headers = _joined(scope["headers"])
+    peer = client[0] if client else ""
+    return Head(scope["method"].encode("ascii"), scope["raw_path"], scope["query_string"], headers, peer)
+
+
+def _joined(headers: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     """Return headers by name, repeated ones joined (RFC 9110, section 5.3) as the WSGI lane joins them."""
     by_name: dict[bytes, bytes] = {}
     for name, value in headers:

@@ -20,7 +20,7 @@ from linklayer import metrics, registries, warming
 from linklayer.cache import CachedReads, Found, Source
 from linklayer.encodings import Encoding, chosen_encoding
 from linklayer.errors import Unavailable
-from linklayer.exchange import Head, Ready, joined
+from linklayer.exchange import Head, Ready, head_of
 from linklayer.lane import send_problem
 from linklayer.loop_reads import Looked, LoopReads
 from linklayer.parking import NOT_ANSWERED, Parking
@@ -84,7 +84,7 @@ class FrontDoor:
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] == "http":
-            await self._serve(_head_of(scope), scope, receive, send)
+            await self._serve(head_of(scope), scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._live(receive, send)
 
@@ -189,13 +189,6 @@ async def _send(ready: Ready, send: Any) -> None:
         turn.end()  # the click is kept before the answer to it leaves
     await send({"type": "http.response.start", "status": ready.status, "headers": ready.headers()})
     await send({"type": "http.response.body", "body": ready.body})
-
-
-def _head_of(scope: dict[str, Any]) -> Head:
-    client = scope["client"]
-    headers = joined(scope["headers"])
-    peer = client[0] if client else ""
-    return Head(scope["method"].encode("ascii"), scope["raw_path"], scope["query_string"], headers, peer)
 
 
 def _is_ours(headers: dict[bytes, bytes]) -> bool:

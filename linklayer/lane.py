@@ -1,6 +1,7 @@
 """The Django lane: the ordinary synchronous stack behind the front door, in a bounded pool with a bounded queue.
 
-When both are full the answer is 503 with Retry-After at once, never an unbounded wait.
+When both are full the answer is 503 with Retry-After at once, never an unbounded wait. A request takes its place when
+its body is complete: bodies that never end are bounded in bytes and seconds, and keep nobody out.
 """
 
 import json
@@ -14,6 +15,8 @@ from linklayer.bodies import ClientGone, read_body
 from linklayer.errors import LinkLayerError, Unavailable
 
 WAITING_PER_THREAD = 10
+ANSWER_CHUNKS = 512  # of 4 KiB for files: an answer of ours waits for a slow reader in memory, not in a thread
+BODY_BYTES = 32 * 1024 * 1024  # of all requests together, from their first byte to their answer
 ADMIN_BODY_BYTES = 1024 * 1024
 
 
@@ -21,24 +24,44 @@ class DjangoLane:
     """An ASGI application around a WSGI one."""
 
     def __init__(self, wsgi_application: Any, threads: int) -> None:
-        self._wsgi: Any = WSGIMiddleware(wsgi_application, workers=threads)
+        self._wsgi: Any = WSGIMiddleware(wsgi_application, workers=threads, send_queue_size=ANSWER_CHUNKS)
         self._places = threads * (1 + WAITING_PER_THREAD)
+        self._body_bytes = BODY_BYTES
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        try:
-            if self._places <= 0:
+        held = 0
+
+        def hold(size: int) -> None:
+            nonlocal held
+            if size > self._body_bytes:
                 metrics.lane_refused.inc()
-                raise Unavailable("too many requests are waiting", retry_after_seconds=1)
-            self._places -= 1
-            try:
-                body = await read_body(scope, receive, body_limit(scope["path"]))
-                await self._wsgi({**scope, "headers": _wsgi_headers(scope["headers"], body)}, _receive_once(body), send)
-            finally:
-                self._places += 1
+                raise Unavailable("too many bodies are being sent", retry_after_seconds=1)
+            self._body_bytes -= size
+            held += size
+
+        try:
+            self._check_place()  # who will be refused need not send a body first
+            body = await read_body(scope, receive, body_limit(scope["path"]), hold)
+            await self._answer(scope, body, send)
         except LinkLayerError as error:
             await send_problem(send, error)
         except ClientGone:
             return
+        finally:
+            self._body_bytes += held
+
+    async def _answer(self, scope: dict[str, Any], body: bytes, send: Any) -> None:
+        self._check_place()
+        self._places -= 1
+        try:
+            await self._wsgi({**scope, "headers": _wsgi_headers(scope["headers"], body)}, _receive_once(body), send)
+        finally:
+            self._places += 1
+
+    def _check_place(self) -> None:
+        if self._places <= 0:
+            metrics.lane_refused.inc()
+            raise Unavailable("too many requests are waiting", retry_after_seconds=1)
 
 
 def body_limit(path: str) -> int:

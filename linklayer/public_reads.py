@@ -115,13 +115,19 @@ def django_response(request: HttpRequest, read: PublicRead, found: Found) -> Htt
     answer = conditional(negotiable(read.answer(found)), request.headers.get("If-None-Match", ""))
     if request.method == "GET":
         read.record(found, answer, VisitorFacts.from_request(request))
-    response = as_django(answer)
+    response = as_django(request, answer)
     for name, value in cache_headers(found) if read.shows_cache else ():
         response.headers[name] = value
     return response
 
 
-def as_django(answer: Answer) -> HttpResponse:
+def as_django(request: HttpRequest, answer: Answer) -> HttpResponse:
+    """Return the answer through Django.
+
+    A public read sets no cookie: the middleware would delete a malformed session's and replace a malformed token's.
+    """
+    request.COOKIES.clear()
+    request.META.pop("CSRF_COOKIE_NEEDS_UPDATE", None)
     response = HttpResponse(answer.body, status=answer.status)
     del response.headers["Content-Type"]
     for name, value in answer.headers:

@@ -6,6 +6,7 @@ way, and ends when its last connection has, or with its time: gunicorn's gracefu
 """
 
 import asyncio
+import resource
 import signal
 import socket
 import sys
@@ -19,10 +20,11 @@ from uvicorn import Config, Server
 from uvicorn_worker import UvicornWorker
 
 from linklayer import draining
-from linklayer.edge import BoundedProtocol
+from linklayer.edge import CONNECTIONS, BoundedProtocol
 
 SUCCESSOR_SECONDS = 10.0  # a worker starts within 3 s on a busy machine of two cores
 EXIT_SECONDS = 2.0
+RESERVED_FILES = 200  # for database, cache, spool and logs
 _POLL_SECONDS = 0.05
 
 
@@ -82,6 +84,10 @@ class EdgeWorker(UvicornWorker):  # type: ignore[misc] # uvicorn-worker ships no
         super().__init__(*args, **kwargs)
         self._server = EdgeServer(self.config, graceful_seconds=self.cfg.graceful_timeout)
 
+    def init_process(self) -> None:
+        BoundedProtocol.most_connections = _connections_within_the_file_limit()
+        super().init_process()
+
     def init_signals(self) -> None:
         """Take the signals before uvicorn does, and when it raises them once more after its end.
 
@@ -101,6 +107,20 @@ class EdgeWorker(UvicornWorker):  # type: ignore[misc] # uvicorn-worker ships no
         await self._server.serve(sockets=[listener.sock for listener in self.sockets])
         if not self._server.started:
             sys.exit(Arbiter.WORKER_BOOT_ERROR)
+
+
+def _connections_within_the_file_limit() -> int:
+    """Raise this process's limit on open files as far as needed and allowed; returns how many connections fit in it.
+
+    A process without a free file can neither ask the database nor record a click.
+    """
+    wanted = CONNECTIONS + RESERVED_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return CONNECTIONS
+    files = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, hard))
+    return max(1, files - RESERVED_FILES)
 
 
 def _accepted(listener: socket.socket) -> Iterator[socket.socket]:

@@ -36,7 +36,7 @@ def answer_cached(request: HttpRequest, read: resolver.ProfileRead, username: st
     found = None if key is None else read.reads.resolve(key, before_loading=guesses.before_loading)
     if found is None:
         guesses.not_found()
-        return as_django(read.not_there())
+        return as_django(request, read.not_there())
     return django_response(request, read, found)
 
 
@@ -52,5 +52,5 @@ def _whole_profile(request: HttpRequest, username: str) -> HttpResponse:
     key = resolve_key(request, username, guesses)
     if key is None:
         guesses.not_found()
-        return as_django(resolver.profile_read.not_there())
+        return as_django(request, resolver.profile_read.not_there())
     return JsonResponse(selectors.full_profile(int(key)), headers={"Cache-Control": "private, no-store"})

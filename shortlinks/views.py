@@ -22,5 +22,5 @@ def redirect_view(request: HttpRequest, slug: str) -> HttpResponse:
     found = redirect_read.reads.resolve(slug, before_loading=guesses.before_loading) if is_slug(slug) else None
     if found is None:
         guesses.not_found()
-        return as_django(page(404))
+        return as_django(request, page(404))
     return django_response(request, redirect_read, found)

@@ -349,3 +349,17 @@ def test_a_client_that_reads_nothing_holds_no_thread(monkeypatch: pytest.MonkeyP
         started = time.monotonic()
         assert exchange(port, request("Host: a"))[0] == 200
         assert time.monotonic() - started < 5
+
+
+def test_a_slow_reader_of_an_ordinary_answer_holds_no_thread() -> None:
+    """It takes nothing of 8 MB, more than the system's buffers do, in 500 pieces; the only thread is free at once."""
+
+    def file(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        return (b"x" * 16384 for _ in range(500 if environ["PATH_INFO"] == "/file" else 1))
+
+    with served(DjangoLane(file, threads=1)) as port, socket.socket() as idle:
+        idle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        idle.connect(("127.0.0.1", port))
+        idle.sendall(request("Host: a", target="/file"))
+        assert exchange(port, request("Host: a"))[0] == 200
