@@ -41,7 +41,9 @@ def _by_wrk(wrk: str, orders: Orders) -> Measurement:
         paths.write("\n".join(orders.paths) + "\n")
         paths.flush()
         command = [wrk, f"-c{orders.connections}", f"-t{_THREADS}", f"-d{orders.seconds:.0f}s", "--timeout", "10s"]
-        command += ["-s", str(_SCRIPT), f"http://{orders.host}:{orders.port}", "--", paths.name]
+        headers = [f"{name}: {value}" for name, value in orders.headers]
+        asked = [paths.name, orders.method, orders.body, *headers]
+        command += ["-s", str(_SCRIPT), f"http://{orders.host}:{orders.port}", "--", *asked]
         output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     said = json.loads(output.split(_MARK, 1)[1])
     errors = {"status ≥ 400": said["status"], "connection": said["connection"], "timeout": said["timeout"]}

@@ -30,13 +30,19 @@ _CHUNKED = re.compile(rb"\r\ntransfer-encoding: *chunked", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """What to load. paths: asked in turn, each connection from a place of its own. connections: in this process."""
+    """What to load. paths: asked in turn, each connection from a place of its own. connections: in this process.
+
+    headers: (name, value) of each, besides Host, User-Agent and, for a body, Content-Length.
+    """
 
     host: str
     port: int
     paths: tuple[str, ...]
     connections: int
     seconds: float
+    method: str = "GET"
+    headers: tuple[tuple[str, str], ...] = ()
+    body: str = ""
 
 
 @dataclass(slots=True)
@@ -179,10 +185,12 @@ async def _one_connection(orders: Orders, tally: Tally, requests: Iterator[bytes
 
 
 def _requests(orders: Orders) -> list[bytes]:
-    return [
-        f"GET {path} HTTP/1.1\r\nHost: {orders.host}:{orders.port}\r\nUser-Agent: linklayer-bench\r\n\r\n".encode()
-        for path in orders.paths
-    ]
+    body = orders.body.encode()
+    headers = [("Host", f"{orders.host}:{orders.port}"), ("User-Agent", "linklayer-bench"), *orders.headers]
+    if body:
+        headers.append(("Content-Length", str(len(body))))
+    rest = "".join(f"{name}: {value}\r\n" for name, value in headers).encode() + b"\r\n" + body
+    return [f"{orders.method} {path} HTTP/1.1\r\n".encode() + rest for path in orders.paths]
 
 
 def run(orders: Orders, *, processes: int = 2) -> Measurement:
@@ -224,7 +232,8 @@ def _part(said: dict[str, dict[str, int] | float]) -> tuple[Counter[int], Counte
 def main() -> None:
     """Obey the orders on standard input and print what was measured."""
     given = json.load(sys.stdin)
-    orders = Orders(**{**given, "paths": tuple(given["paths"])})
+    headers = tuple((name, value) for name, value in given["headers"])
+    orders = Orders(**{**given, "paths": tuple(given["paths"]), "headers": headers})
     began = time.perf_counter()
     tally = uvloop.run(load(orders))
     seconds = time.perf_counter() - began

@@ -22,6 +22,7 @@ class _Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.asked: list[str] = []
+        self.posted: set[tuple[str | None, bytes]] = set()
 
     @property
     def port(self) -> int:
@@ -42,6 +43,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(int(self.path[1:]), "Content-Length", "4", b"oops")
         else:
             self._answer(302, "Content-Length", "0", b"")
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.posted.add((self.headers["Authorization"], body))
+        self._answer(201, "Content-Length", "4", b"made")
 
     def _answer(self, status: int, header: str, value: str, body: bytes) -> None:
         self.send_response(status)
@@ -123,6 +129,18 @@ def test_both_clients_see_the_same(server: _Server) -> None:
     assert measured.requests <= len(server.asked) <= measured.requests + measured.unread
     assert abs(measured.requests / 2 - failed) <= len(server.asked) / 20 + 2
     assert 0 < measured.p50_ms <= measured.p99_ms
+
+
+def test_both_clients_post_a_body_with_its_headers(server: _Server) -> None:
+    """Without wrk both are the bundled one."""
+    headers = (("Authorization", "Bearer key: 1"), ("Content-Type", "application/json"))
+    posting = Orders("127.0.0.1", server.port, ("/api",), 2, 1.0, method="POST", headers=headers, body='{"a": "b"}')
+    for put in (load.put_load, load_client.run):
+        server.posted.clear()
+        measured = put(posting)
+        assert measured.requests > 0
+        assert measured.errors == {}
+        assert server.posted == {("Bearer key: 1", b'{"a": "b"}')}
 
 
 ANSWERS = [

@@ -1,5 +1,5 @@
 -- Asks the paths of a file in turn, each thread from a place of its own, and prints what was measured as one JSON line.
--- Usage: wrk ... -s wrk.lua http://host:port -- file
+-- Usage: wrk ... -s wrk.lua http://host:port -- file method body "Header: value" ...
 
 local threads = 0
 
@@ -9,9 +9,16 @@ function setup(thread)
 end
 
 function init(args)
+  local method, body = args[2], args[3] ~= "" and args[3] or nil
+  for place = 4, #args do
+    local name, value = args[place]:match("^(.-): (.*)$")
+    wrk.headers[name] = value
+  end
   requests = {}
+  local made = {}
   for path in io.lines(args[1]) do
-    requests[#requests + 1] = wrk.format("GET", path)
+    made[path] = made[path] or wrk.format(method, path, nil, body)
+    requests[#requests + 1] = made[path]
   end
   position = number * math.floor(#requests / 2) % #requests
 end

@@ -8,7 +8,7 @@ from django.db import connection
 from django.http import Http404, HttpRequest, HttpResponseRedirect
 from django.urls import path
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.bench.peer_settings")
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.bench.plain_django_settings")
 
 
 def redirect(request: HttpRequest, slug: str) -> HttpResponseRedirect:

@@ -7,9 +7,9 @@ import environ
 
 env = environ.Env()
 
-SECRET_KEY = "the-peer-signs-nothing"
+SECRET_KEY = "plain-django-signs-nothing"
 ALLOWED_HOSTS = ["127.0.0.1"]
-ROOT_URLCONF = "tests.bench.peer"
+ROOT_URLCONF = "tests.bench.plain_django"
 INSTALLED_APPS: list[str] = []
 MIDDLEWARE: list[str] = []
 DATABASES = {"default": env.db("DATABASE_URL")}
