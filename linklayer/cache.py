@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ import msgspec
 import structlog
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError
+from msgspec import structs
 
 from linklayer import metrics, tier2
 from linklayer.bulkhead import Bulkhead
@@ -146,7 +147,7 @@ class CachedReads:
     def decoded(self, envelope: Envelope) -> Envelope:
         """Return the envelope with its value as readers get it. Raises ValueError if that cannot be read."""
         try:
-            return replace(envelope, value=self._decode(envelope.value))
+            return structs.replace(envelope, value=self._decode(envelope.value))
         except (KeyError, TypeError) as error:
             raise ValueError("not a value of this kind") from error
 

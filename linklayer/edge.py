@@ -7,7 +7,8 @@ fields and seconds, and drops or refuses what Django's lane would misread. `bodi
 import asyncio
 import http
 from collections.abc import Callable
-from typing import ClassVar
+from functools import partial
+from typing import Any, ClassVar
 
 import httptools
 import structlog
@@ -54,6 +55,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn's own
         super().connection_made(transport)
         self._answer_now: Callable[[Head], Ready | None] | None = getattr(self.app, "answer_now", None)
+        self._answer_soon: Callable[..., bool] = getattr(self.app, "answer_soon", _never)
         self._turn = turn_of(self.loop)
         self._peer = self.client[0] if self.client else ""
         self._is_answered = False
@@ -82,6 +84,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse the data, but nothing behind a request that waits for its turn."""
+        if len(data) <= PARSED_BYTES and not self.pipeline:
+            self._parse(data)
+            return
         for start in range(0, len(data), PARSED_BYTES):
             if self.pipeline:
                 self._unparsed = data[start:]
@@ -210,6 +215,7 @@ class BoundedProtocol(HttpToolsProtocol):
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
         if self._is_ended and self._is_free():
+            self._turn.end()
             self.transport.close()
         elif self._unparsed and not self.pipeline:
             unparsed, self._unparsed = self._unparsed, b""
@@ -254,13 +260,41 @@ class BoundedProtocol(HttpToolsProtocol):
             return False
         if ready is None:
             return False
-        common = _common_lines.of(self.server_state.default_headers)
-        body = b"" if method == b"HEAD" else ready.body
-        parts = (STATUS_LINE[ready.status], common, ready.own_head, ready.shared_head, body)
-        self._turn.write(self.transport, b"".join(parts))
+        self._write(ready, method)
         self.server_state.total_requests += 1
         self._quiet_since = self.loop.time()
         return True
+
+    def _write(self, ready: Ready, method: bytes, *more_lines: bytes) -> None:
+        common = _common_lines.of(self.server_state.default_headers)
+        body = b"" if method == b"HEAD" else ready.body
+        parts = (STATUS_LINE[ready.status], common, *more_lines, ready.own_head, ready.shared_head, body)
+        self._turn.write(self.transport, b"".join(parts))
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        """Let tier 2 answer where it can, without a task and messages too; else go on as uvicorn does."""
+        if not self._may_answer_soon() or not self._answer_soon(cycle.scope, partial(self._deliver, cycle, app)):
+            super()._start_asgi_task(cycle, app)
+
+    def _may_answer_soon(self) -> bool:
+        """Only to a client that reads; and while we end, which answer is the last is not known until all are parsed."""
+        return not self.flow.write_paused and not self._is_draining
+
+    def _deliver(self, cycle: RequestResponseCycle, app: Any, ready: Ready | None) -> None:
+        if cycle.disconnected:
+            return
+        if ready is None:
+            super()._start_asgi_task(cycle, app)
+            return
+        cycle.response_started = cycle.response_complete = True
+        method = cycle.scope["method"].encode("ascii")
+        if cycle.keep_alive:
+            self._write(ready, method)
+            self.on_response_complete()
+        else:
+            self._write(ready, method, b"connection: close\r\n")
+            self._turn.end()
+            self.transport.close()
 
     def _begin_cycle(self, headers: dict[bytes, bytes]) -> None:
         """Hand the request to the application, as uvicorn does: with the scope that on_message_begin did not make."""
@@ -324,6 +358,10 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._unread_timer is not None:
             self._unread_timer.cancel()
             self._unread_timer = None
+
+
+def _never(*_: object) -> bool:
+    return False
 
 
 class CommonLines:

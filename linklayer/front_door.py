@@ -7,11 +7,13 @@ own. What it does not understand goes to Django. It never blocks: no ORM, no dja
 import asyncio
 import re
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import msgspec
+import structlog
 from django.conf import settings
 from django.http.request import split_domain_port, validate_host
 from prometheus_client import Counter
@@ -39,11 +41,15 @@ from linklayer.tier1 import Entry, tier1
 from linklayer.turn import turn_here
 from linklayer.visitor import VisitorFacts
 
+logger = structlog.get_logger(__name__)
+
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 SAFE_METHODS = frozenset({b"GET", b"HEAD"})
 HOST_BYTES = 255  # a DNS name has no more; longer ones are not worth remembering
 # A larger body takes more than a millisecond to encode, and all other visitors would wait for it: a thread does it.
 LOOP_BYTES = 128 * 1024
+PENDING = Ready(0, b"", b"", b"")
+LOOKED_UP = "linklayer.looked_up"  # in the scope: what was looked for in vain, and whether it must be loaded
 NOT_OURS = frozenset({b"authorization", b"content-length", b"transfer-encoding", b"expect", b"upgrade"})
 
 
@@ -64,6 +70,17 @@ class Prepared(msgspec.Struct, gc=False):
     variants: dict[Encoding, Ready | None] | None
 
 
+class Lookup(msgspec.Struct):
+    """One request while tier 2 is asked: for a page's key, or first for the name that leads to it."""
+
+    scope: dict[str, Any]
+    head: Head
+    deliver: Callable[[Ready | None], object]
+    read: PublicRead
+    reads: CachedReads
+    key: str
+
+
 class FrontDoor:
     """The ASGI application of the web process."""
 
@@ -82,47 +99,80 @@ class FrontDoor:
         entry = read.reads.peek(key)
         return self._absent(head) if entry is None else _answer(head, read, entry, "hit-l1")
 
+    def answer_soon(self, scope: dict[str, Any], deliver: Callable[[Ready | None], object]) -> bool:
+        """Look in tier 2; deliver, now or soon, the answer made of what it holds, or None if the request is Django's.
+
+        Returns False, and delivers nothing, if there is nothing to look up.
+        """
+        head = head_of(scope)
+        looked_for = self._looked_for(head)
+        if looked_for is None or not _is_ours(head.headers):
+            return False
+        self._look(Lookup(scope, head, deliver, *looked_for))
+        return True
+
+    def _look(self, lookup: Lookup) -> None:
+        entry = lookup.reads.peek(lookup.key)
+        if entry is not None:
+            self._looked(lookup, "hit-l1", Looked(entry, is_cold=False))
+        else:
+            self._loop_reads.look(lookup.reads, lookup.key, partial(self._looked, lookup, "hit-l2"))
+
+    def _looked(self, lookup: Lookup, source: Source, looked: Looked) -> None:
+        try:
+            ready = self._made_of(lookup, source, looked)
+        except Exception:  # whoever waits is answered, by Django, whatever went wrong here
+            logger.exception("answer_soon_failed", path=lookup.head.path)
+            ready = None
+        if ready is not PENDING:
+            lookup.deliver(ready)
+
+    def _made_of(self, lookup: Lookup, source: Source, looked: Looked) -> Ready | None:
+        """Return the answer, None if it is Django's, PENDING if more has to be looked up."""
+        read, entry = lookup.read, looked.entry
+        if entry is not None and lookup.reads is not read.reads:  # it was a name: now the key is known
+            lookup.reads, lookup.key = read.reads, entry.value
+            self._look(lookup)
+            return PENDING
+        ready = self._absent(lookup.head) if entry is None else _answer(lookup.head, read, entry, source)
+        if ready is None:
+            lookup.scope[LOOKED_UP] = read.reads, lookup.reads.full_key(lookup.key), looked.is_cold
+        return ready
+
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] == "http":
-            await self._serve(head_of(scope), scope, receive, send)
+            await self._serve(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._live(receive, send)
 
-    async def _serve(self, head: Head, scope: dict[str, Any], receive: Any, send: Any) -> None:
+    async def _serve(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         """Answer from tier 1 or 2, else through Django; of equal requests that need a load one enters it."""
-        looked_for = self._looked_for(head)
-        if looked_for is None or not _is_ours(head.headers):
-            await self._lane(scope, receive, send)
-            return
-        read, reads, key = looked_for
-        looked, source = await self._look(reads, key)
-        if looked.entry is not None and reads is not read.reads:  # it was a name: now the key is known
-            reads, key = read.reads, looked.entry.value
-            looked, source = await self._look(reads, key)
-        ready = self._absent(head) if looked.entry is None else _answer(head, read, looked.entry, source)
-        if ready is not None:
-            await _send(ready, send)
-        elif looked.is_cold:
-            await self._load(reads.full_key(key), read, head, scope, receive, send)
+        if LOOKED_UP not in scope:
+            soon: asyncio.Future[Ready | None] = asyncio.get_running_loop().create_future()
+
+            def deliver(ready: Ready | None) -> None:
+                if not soon.done():  # the visitor may have left
+                    soon.set_result(ready)
+
+            if self.answer_soon(scope, deliver):
+                ready = await soon
+                if ready is not None:
+                    await _send(ready, send)
+                    return
+        reads, full_key, is_cold = scope.get(LOOKED_UP, (None, "", False))
+        if is_cold:
+            await self._load(reads, full_key, scope, receive, send)
         else:
             await self._lane(scope, receive, send)
 
-    async def _look(self, reads: CachedReads, key: str) -> tuple[Looked, Source]:
-        entry = reads.peek(key)
-        if entry is not None:
-            return Looked(entry, is_cold=False), "hit-l1"
-        return await self._loop_reads.look(reads, key), "hit-l2"
-
-    async def _load(
-        self, full_key: str, read: PublicRead, head: Head, scope: dict[str, Any], receive: Any, send: Any
-    ) -> None:
+    async def _load(self, reads: CachedReads, full_key: str, scope: dict[str, Any], receive: Any, send: Any) -> None:
         """Let Django load, or wait for the request that does, and be answered by what it loaded.
 
         Where that fails or takes longer than a load may, a second try would not fare better: 503.
         """
-        until = asyncio.get_running_loop().time() + read.reads.lifetime.deadline_seconds
+        until = asyncio.get_running_loop().time() + reads.lifetime.deadline_seconds
         while (status := await self._parking.ended(full_key, until)) is not None:
-            ready = self.answer_now(head)
+            ready = self.answer_now(head_of(scope))
             if ready is not None:
                 await _send(ready, send)
                 return

@@ -6,6 +6,7 @@ that does not answer within 100 ms counts against the breaker, and the request g
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import structlog
@@ -13,7 +14,6 @@ from django.conf import settings
 from redis import asyncio as redis_asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError
 
 from linklayer import metrics, tier2
 from linklayer.cache import CachedReads, is_fresh
@@ -34,6 +34,10 @@ COLD = Looked(None, is_cold=True)
 KNOWN = Looked(None, is_cold=False)  # stale, or known to be absent: Django answers without a load
 
 
+Found = Callable[[Looked], object]
+_Asked = tuple[CachedReads, Since, Found]
+
+
 class LoopReads:
     """One per event loop."""
 
@@ -44,55 +48,62 @@ class LoopReads:
             socket_connect_timeout=settings.REDIS_TIMEOUT_SECONDS,
             retry=Retry(NoBackoff(), 0),
         )
-        self._waiting: dict[str, asyncio.Future[bytes | None]] = {}
+        self._waiting: dict[str, list[_Asked]] = {}
         self._fetching: asyncio.Task[None] | None = None
 
-    async def look(self, reads: CachedReads, key: str) -> Looked:
-        """Look for a fresh value in tier 2; what is found is now also kept in tier 1."""
+    def look(self, reads: CachedReads, key: str, found: Found) -> None:
+        """Look for a fresh value in tier 2, which is then also kept in tier 1, and call found, now or soon."""
         full_key = reads.full_key(key)
         if tier1.is_absent(full_key):
-            return KNOWN
-        if tier2.breaker.is_open:
-            return COLD
-        since = tier1.begin()
-        try:
-            raw = await self._get(tier2.made_key(full_key))
-            envelope = tier2.decode(raw) if raw is not None else None
-            envelope = reads.decoded(envelope) if envelope is not None else None
-        except (RedisError, OSError) as error:
-            metrics.cache_errors.inc()
-            logger.info("cache_loop_read_failed", error=type(error).__name__)
-            tier2.breaker.failed()
-            return COLD
-        except ValueError:
-            return COLD  # corrupt: Django's lane deletes and counts it
-        if envelope is None:
-            return COLD
-        return Looked(_kept(full_key, envelope, since), is_cold=False) if is_fresh(envelope) else KNOWN
+            found(KNOWN)
+        elif tier2.breaker.is_open:
+            found(COLD)
+        else:
+            self._waiting.setdefault(full_key, []).append((reads, tier1.begin(), found))
+            if self._fetching is None:
+                self._fetching = asyncio.get_running_loop().create_task(self._fetch_all())
 
     async def close(self) -> None:
         await self._client.aclose()
-
-    async def _get(self, made_key: str) -> bytes | None:
-        future = self._waiting.get(made_key)
-        if future is None:
-            future = self._waiting[made_key] = asyncio.get_running_loop().create_future()
-            if self._fetching is None:
-                self._fetching = asyncio.create_task(self._fetch_all())
-        return await asyncio.shield(future)  # one visitor who leaves takes nothing from the others
 
     async def _fetch_all(self) -> None:
         while self._waiting:
             waiting, self._waiting = self._waiting, {}
             try:
-                values: list[bytes | None] = await self._client.mget(list(waiting))  # type: ignore[assignment] # not decoded
+                made_keys = [tier2.made_key(full_key) for full_key in waiting]
+                values: list[bytes | None] = await self._client.mget(made_keys)  # type: ignore[assignment] # not decoded
             except Exception as error:  # noqa: BLE001 - whoever waits is told, whatever it was
-                for future in waiting.values():
-                    future.set_exception(error)
+                metrics.cache_errors.inc()
+                logger.info("cache_loop_read_failed", error=type(error).__name__)
+                tier2.breaker.failed()
+                # Who has asked meanwhile is told too: after a second time-out here Django would wait for a third.
+                failed, self._waiting = [*waiting.values(), *self._waiting.values()], {}
+                for asked in failed:
+                    _tell(asked, COLD)
             else:
-                for future, value in zip(waiting.values(), values, strict=True):
-                    future.set_result(value)
+                for (full_key, asked), raw in zip(waiting.items(), values, strict=True):
+                    _tell(asked, _looked(full_key, asked[0], raw))
         self._fetching = None
+
+
+def _looked(full_key: str, asked: _Asked, raw: bytes | None) -> Looked:
+    reads, since, _ = asked
+    try:
+        envelope = tier2.decode(raw) if raw is not None else None
+        envelope = reads.decoded(envelope) if envelope is not None else None
+    except ValueError:
+        return COLD  # corrupt: Django's lane deletes and counts it
+    if envelope is None:
+        return COLD
+    return Looked(_kept(full_key, envelope, since), is_cold=False) if is_fresh(envelope) else KNOWN
+
+
+def _tell(asked: list[_Asked], looked: Looked) -> None:
+    for _, _, found in asked:
+        try:
+            found(looked)
+        except Exception:
+            logger.exception("cache_loop_read_untold")
 
 
 def _kept(full_key: str, envelope: Envelope, since: Since) -> Entry:

@@ -8,13 +8,13 @@ The epoch is a random word in Redis that is gone when its data is. A value is on
 began: what was forgotten since, a Redis that lost its data would not remember.
 """
 
-import json
 import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeVar
 
+import msgspec
 import structlog
 from django.core.cache import caches
 from django.db import connection
@@ -82,9 +82,11 @@ class CacheDown(Exception):
     """Redis does not answer, or the breaker is open."""
 
 
-@dataclass(frozen=True, slots=True)
-class Envelope:
-    """A value as tier 2 holds it. Times in Unix seconds; `read_at` is when its data was true at its source."""
+class Envelope(msgspec.Struct, frozen=True):
+    """A value as tier 2 holds it. Times in Unix seconds; `read_at` is when its data was true at its source.
+
+    A msgspec struct: one is made for every hit in tier 2.
+    """
 
     version: int
     value: Json
@@ -95,8 +97,22 @@ class Envelope:
     is_outdated: bool = False  # an edit came after it
 
     def to_json(self) -> str:
-        facts = [self.value, self.read_at, self.soft_at, self.load_seconds, self.is_stale]
-        return json.dumps(facts, separators=(",", ":"))
+        facts = Facts(self.value, self.read_at, self.soft_at, self.load_seconds, self.is_stale)
+        return _encode_facts(facts).decode()
+
+
+class Facts(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    """The JSON of an envelope: an array of these."""
+
+    value: Json
+    read_at: float
+    soft_at: float
+    load_seconds: float
+    is_stale: bool
+
+
+_encode_facts = msgspec.json.Encoder().encode
+_decode_facts = msgspec.json.Decoder(Facts).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,12 +144,18 @@ def decode(raw: bytes) -> Envelope | None:
     if not body:
         return None
     try:
-        value, read_at, soft_at, load_seconds, is_stale = json.loads(body)
-        return Envelope(
-            int(version), value, float(read_at), float(soft_at), float(load_seconds), bool(is_stale), separator == b"!"
-        )
-    except (TypeError, RecursionError) as error:
+        facts = _decode_facts(body)
+    except RecursionError as error:
         raise ValueError("not an envelope") from error
+    return Envelope(
+        int(version),
+        facts.value,
+        facts.read_at,
+        facts.soft_at,
+        facts.load_seconds,
+        facts.is_stale,
+        separator == b"!",
+    )
 
 
 def get(key: str) -> Envelope | None:
@@ -226,7 +248,14 @@ def answers() -> None:
 
 
 def made_key(key: str) -> str:
-    return str(caches[ALIAS].make_key(key))
+    """Return the key as Redis knows it."""
+    return _prefix() + key
+
+
+@lru_cache(maxsize=1)
+def _prefix() -> str:
+    """What django-redis puts before a key; each asyncio task would make a cache object of its own to ask it."""
+    return str(caches[ALIAS].make_key(""))
 
 
 @lru_cache(maxsize=1)

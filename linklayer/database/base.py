@@ -6,9 +6,9 @@ connections and queries, the kernel acknowledges each packet, and the client wai
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 import psycopg
 from django.conf import settings
@@ -19,6 +19,7 @@ from psycopg.errors import _WaitTimeout as WaitTimeout  # it has no public name,
 
 HEALTH_CHECK_SECONDS = 1.0
 PAUSE_SECONDS = 1.0
+CONNECT_LOOK_SECONDS = 0.1  # psycopg's own: so often it asks whether to go on waiting for a connection
 
 
 @contextmanager
@@ -71,6 +72,22 @@ class BoundedConnection(psycopg.Connection[Any]):
     """A connection that is closed when the server does not answer in time."""
 
     has_waited_in_vain = False
+
+    @classmethod
+    def _connect_gen(cls, conninfo: str = "") -> Generator[Any, Any, Self]:
+        """Connect as psycopg does, within this thread's patience: `connect_timeout` cannot be less than two seconds."""
+        until = time.monotonic() + _patience.seconds - CONNECT_LOOK_SECONDS
+        attempt = super()._connect_gen(conninfo)
+        wanted = next(attempt)
+        while True:
+            ready = yield wanted
+            if time.monotonic() > until:
+                attempt.close()
+                raise ConnectionTimeout("the database does not take the connection")
+            try:
+                wanted = attempt.send(ready)
+            except StopIteration as connected:
+                return connected.value  # type: ignore[no-any-return] # what a generator returns comes untyped
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         try:

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from django.core.cache import caches
@@ -97,6 +98,22 @@ def test_two_processes_load_once(source: Source) -> None:
         found = list(pool.map(lambda reads: reads.resolve("cold"), both))
     assert source.loads == 1
     assert [item.value for item in found if item] == ["first", "first"]
+
+
+def test_who_gets_the_lock_after_another_has_loaded_does_not_load_again(
+    reads: CachedReads, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere, lock = CachedReads("test", LIFETIME, source.load), tier2.lock
+
+    def late_lock(key: str, seconds: float) -> Any:
+        monkeypatch.undo()
+        elsewhere.resolve("cold")  # between our look at tier 2 and our lock
+        return lock(key, seconds)
+
+    monkeypatch.setattr(tier2, "lock", late_lock)
+    found = reads.resolve("cold")
+    assert found is not None
+    assert (found.value, source.loads) == ("first", 1)
 
 
 def test_an_edit_is_seen_by_the_next_read(reads: CachedReads, source: Source) -> None:

@@ -1,5 +1,6 @@
 """What the database backend adds to Django's: an end to the wait for a server that is frozen."""
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -44,6 +45,14 @@ def test_after_a_wait_in_vain_nobody_waits_to_connect(frozen_server: RunningServ
     connection.close()
     with pytest.raises(OperationalError, match="a moment ago"):
         connection.ensure_connection()
+
+
+def test_a_connection_to_a_frozen_server_is_not_waited_for_longer_than_a_query(frozen_server: RunningServer) -> None:
+    connection.close()
+    started = time.monotonic()
+    with pytest.raises(OperationalError), answers_within(0.3):
+        connection.ensure_connection()
+    assert time.monotonic() - started < 1.5  # libpq itself would take its two seconds
 
 
 def test_the_connection_is_made_again_when_the_server_is_back(frozen_server: RunningServer) -> None:

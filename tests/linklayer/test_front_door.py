@@ -10,11 +10,13 @@ from typing import Any
 import brotli
 import pytest
 from pytest_django.fixtures import Settings
+from redis.exceptions import TimeoutError as RedisTimeout
 
 from linklayer import front_door, tier2
 from linklayer.cache import CachedReads, Found, Lifetime, Loaded
 from linklayer.encodings import Encoding
 from linklayer.front_door import FrontDoor
+from linklayer.loop_reads import COLD, Looked, LoopReads
 from linklayer.public_reads import Answer, encoded
 from linklayer.tier1 import tier1
 from linklayer.tier2 import Envelope
@@ -268,3 +270,30 @@ def test_a_corrupt_value_goes_to_django() -> None:
 
     get_redis_connection("reads").set(tier2.made_key("pages:a"), b"garbage")
     assert answered() is None
+
+
+def test_who_asks_while_redis_is_silent_waits_for_no_second_time_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer of Redis that all wait for fails; the second has asked after it was sent."""
+    asked = []
+
+    async def silent(keys: list[str]) -> list[bytes | None]:
+        asked.append(keys)
+        await asyncio.sleep(0.05)
+        raise RedisTimeout
+
+    async def ask_one_after_the_other() -> list[Looked]:
+        reads = LoopReads()
+        monkeypatch.setattr(reads._client, "mget", silent)
+        monkeypatch.setattr(tier2.breaker, "failed", lambda: None)
+        found: list[Looked] = []
+        reads.look(pages.reads, "a", found.append)
+        await asyncio.sleep(0.01)
+        reads.look(pages.reads, "b", found.append)
+        async with asyncio.timeout(5):
+            while len(found) < 2:  # noqa: ASYNC110 - callbacks have no event
+                await asyncio.sleep(0.01)
+        await reads.close()
+        return found
+
+    assert asyncio.run(ask_one_after_the_other()) == [COLD, COLD]
+    assert len(asked) == 1

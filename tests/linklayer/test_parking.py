@@ -37,6 +37,9 @@ class ColdPages:
     def name(self, path: str) -> tuple[CachedReads, str] | None:
         return (self.names, path.removeprefix("/called-")) if path.startswith("/called-") else None
 
+    def absent(self, path: str) -> Answer | None:
+        return None
+
     def answer(self, found: Found) -> Answer:
         return Answer(200, (("Content-Type", "text/plain"),), found.value.encode())
 

@@ -50,8 +50,8 @@ class RunningServer:
         self._keeper.stop(self._process)
 
     def kill(self) -> None:
-        """End it as `kill -9` would."""
-        os.killpg(self.pid, signal.SIGKILL)
+        """End it and all its descendants as `kill -9` would."""
+        self._signal_all(signal.SIGKILL)
         self._process.wait()
         self._keeper.forget(self._process)
 
@@ -64,7 +64,7 @@ class RunningServer:
 
     def _signal_all(self, wanted: signal.Signals) -> None:
         """Signal it and its descendants, parents first: PostgreSQL's backends lead groups of their own."""
-        for pid in _family(self.pid):
+        for pid in list(_family(self.pid)):  # all are found before the first is gone
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, wanted)
 
