@@ -91,7 +91,7 @@ def test_who_asks_after_an_edit_never_sees_what_was_before_it() -> None:
 
 
 def test_a_load_that_outlives_its_lock_does_not_release_the_next_one() -> None:
-    lifetime = Lifetime(soft_seconds=60, serve_behind_seconds=120, hard_seconds=600, deadline_seconds=0.2)
+    lifetime = Lifetime(soft_seconds=60, serve_behind_seconds=120, hard_seconds=600, deadline_seconds=0.4)
     began, may_end = [threading.Event(), threading.Event()], [threading.Event(), threading.Event()]
     numbers = iter(range(2))
 
@@ -105,7 +105,7 @@ def test_a_load_that_outlives_its_lock_does_not_release_the_next_one() -> None:
     with ThreadPoolExecutor(2) as threads:
         outlived = threads.submit(late.resolve, "a")
         assert began[0].wait(5)
-        time.sleep(0.5)  # the lock lasts two deadlines
+        time.sleep(2.2 * lifetime.deadline_seconds)  # the lock lasts two deadlines
         current = threads.submit(next_one.resolve, "a")
         assert began[1].wait(5)
         may_end[0].set()

@@ -4,7 +4,6 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -12,6 +11,7 @@ from django.core.cache import caches
 from django.db import connection, transaction
 from django.utils import timezone
 from django_redis import get_redis_connection
+from msgspec import structs
 
 from linklayer import tier2
 from linklayer.embedded.processes import Keeper
@@ -168,6 +168,6 @@ def profile_expires(*, in_seconds: float) -> None:
     held = tier2.get(key)
     assert held is not None
     now = time.time()
-    aged = replace(held, read_at=now - age, soft_at=now + in_seconds, load_seconds=SOURCE_SECONDS)
+    aged = structs.replace(held, read_at=now - age, soft_at=now + in_seconds, load_seconds=SOURCE_SECONDS)
     caches[tier2.ALIAS].set(key, aged)
     get_redis_connection(tier2.ALIAS).publish(tier2.forget_channel(), key)
