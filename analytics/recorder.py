@@ -26,6 +26,7 @@ from linklayer.visitor import VisitorFacts
 logger = structlog.get_logger(__name__)
 
 DAY_SECONDS = 86_400
+_CLICK, _VIEW = Kind.CLICK, Kind.VIEW  # looked up once: Enum takes its time
 REMEMBERED_ADDRESSES = 4096  # visitors come in bursts, and most through few proxies
 
 
@@ -113,21 +114,20 @@ class Recorder:
 
 def record_click(*, link_id: int, profile_id: int | None, slug_version: int, facts: VisitorFacts) -> None:
     """Count one followed short link; slug_version: the version of the row that was served."""
-    _record(Kind.CLICK, link_id, profile_id, slug_version, facts)
+    try:
+        (_current or _open()).record(_CLICK, link_id, profile_id, slug_version, facts)
+    except Exception:
+        metrics.clicks_failed.inc()
+        logger.exception("click_failed", link_id=link_id, profile_id=profile_id)
 
 
 def record_view(*, profile_id: int, facts: VisitorFacts) -> None:
     """Count one profile read."""
-    _record(Kind.VIEW, None, profile_id, 0, facts)
-
-
-def _record(kind: Kind, link_id: int | None, profile_id: int | None, slug_version: int, facts: VisitorFacts) -> None:
     try:
-        recorder = _current or _open()
-        recorder.record(kind, link_id, profile_id, slug_version, facts)
+        (_current or _open()).record(_VIEW, None, profile_id, 0, facts)
     except Exception:
         metrics.clicks_failed.inc()
-        logger.exception("click_failed", kind=kind.name, link_id=link_id, profile_id=profile_id)
+        logger.exception("view_failed", profile_id=profile_id)
 
 
 def close() -> None:

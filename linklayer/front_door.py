@@ -92,12 +92,14 @@ class FrontDoor:
 
     def answer_now(self, head: Head) -> Ready | None:
         """Return the answer if tier 1 holds it: what the edge sends without a task, an event or a wait."""
-        asked = self._asked(head)
-        if asked is None:
-            return self._absent(head)
-        read, key = asked
-        entry = read.reads.peek(key)
-        return self._absent(head) if entry is None else _answer(head, read, entry, "hit-l1")
+        if head.method not in SAFE_METHODS or b"%" in head.path:
+            return None
+        path = head.path.decode("latin-1")
+        for read in self._reads:
+            entry = read.peek(path)
+            if entry is not None:
+                return _answer(head, read, entry, "hit-l1")
+        return self._absent(head)
 
     def answer_soon(self, scope: dict[str, Any], deliver: Callable[[Ready | None], object]) -> bool:
         """Look in tier 2; deliver, now or soon, the answer made of what it holds, or None if the request is Django's.
@@ -183,17 +185,6 @@ class FrontDoor:
                 await self._lane(scope, receive, send)
                 return
         await self._parking.load(full_key, scope, receive, send)
-
-    def _asked(self, head: Head) -> tuple[PublicRead, str] | None:
-        """Return whose page is asked for, and its cache key if that is known here."""
-        if head.method not in SAFE_METHODS or b"%" in head.path:
-            return None
-        path = head.path.decode("latin-1")
-        for read in self._reads:
-            key = read.key(path)
-            if key is not None:
-                return read, key
-        return None
 
     def _looked_for(self, head: Head) -> tuple[PublicRead, CachedReads, str] | None:
         """Return whose page is asked for, and what to look up first: its key, or its name if tier 1 knows no more."""

@@ -12,6 +12,7 @@ from django.http import HttpRequest, HttpResponse
 
 from linklayer.cache import CachedReads, Found
 from linklayer.encodings import Encoding, encode, is_encodable, varied
+from linklayer.tier1 import Entry
 from linklayer.visitor import VisitorFacts
 
 Headers = tuple[tuple[str, str], ...]
@@ -43,6 +44,9 @@ class PublicRead(Protocol):
 
     reads: CachedReads
     shows_cache: bool  # adds Age and X-Cache
+
+    def peek(self, path: str) -> Entry | None:
+        """Return what tier 1 holds for the path: the front door's first look. No I/O."""
 
     def key(self, path: str) -> str | None:
         """Return the cache key that the path means ("/abc" -> "abc"), or None if it is not this read's, or its name is

@@ -19,6 +19,7 @@ from linklayer.forgetting import current_version
 from linklayer.problems import CONTENT_TYPE as PROBLEM_JSON
 from linklayer.problems import problem
 from linklayer.public_reads import Answer
+from linklayer.tier1 import Entry
 from linklayer.visitor import VisitorFacts
 from linklayer.warming import Thing, WarmEntry, Warmer, most_read_first
 from profiles import mirroring, selectors
@@ -150,6 +151,10 @@ class ProfileRead:
     reads = profile_reads
     shows_cache = True
     prefix = "/api/profiles/"
+
+    def peek(self, path: str) -> Entry | None:
+        key = self.key(path)
+        return None if key is None else self.reads.peek(key)
 
     def key(self, path: str) -> str | None:
         named = self.name(path)

@@ -11,6 +11,7 @@ from analytics.recorder import record_click
 from analytics.selectors import busiest_links
 from linklayer.cache import CachedReads, Found, Lifetime, Loaded
 from linklayer.public_reads import Answer
+from linklayer.tier1 import Entry
 from linklayer.visitor import VisitorFacts
 from linklayer.warming import Thing, WarmEntry, Warmer, most_read_first
 from shortlinks.contracts import Destination, Ending
@@ -62,6 +63,9 @@ class RedirectRead:
 
     reads = redirect_reads
     shows_cache = False
+
+    def peek(self, path: str) -> Entry | None:
+        return self.reads.peek(path[1:])  # what is no slug is not there
 
     def key(self, path: str) -> str | None:
         slug = path[1:]

@@ -18,7 +18,7 @@ from linklayer.encodings import Encoding
 from linklayer.front_door import FrontDoor
 from linklayer.loop_reads import COLD, Looked, LoopReads
 from linklayer.public_reads import Answer, encoded
-from linklayer.tier1 import tier1
+from linklayer.tier1 import Entry, tier1
 from linklayer.tier2 import Envelope
 from linklayer.visitor import VisitorFacts
 
@@ -36,6 +36,10 @@ class Pages:
     def __init__(self) -> None:
         self.recorded: list[tuple[str, VisitorFacts]] = []
         self.expiry: float | None = None
+
+    def peek(self, path: str) -> Entry | None:
+        key = self.key(path)
+        return None if key is None else self.reads.peek(key)
 
     def key(self, path: str) -> str | None:
         return path.removeprefix("/page-") if path.startswith("/page-") else None

@@ -28,6 +28,10 @@ class ColdPages:
     names = CachedReads("cold-name", Lifetime(60, 120, 600, deadline_seconds=5), name_never_loaded)
     shows_cache = True
 
+    def peek(self, path: str) -> Entry | None:
+        key = self.key(path)
+        return None if key is None else self.reads.peek(key)
+
     def key(self, path: str) -> str | None:
         if path.startswith("/called-"):
             entry = self.names.peek(path.removeprefix("/called-"))
