@@ -151,6 +151,10 @@ class CachedReads:
         except (KeyError, TypeError) as error:
             raise ValueError("not a value of this kind") from error
 
+    def is_outlived(self, envelope: Envelope) -> bool:
+        """Tell whether a value is too old to be served without the source being asked first."""
+        return envelope.is_outdated or self._is_past(envelope, self.lifetime.serve_behind_seconds)
+
     def _held(self, full_key: str) -> Envelope | None:
         """Return what tier 2 holds; what cannot be read is deleted and counted. Raises CacheDown."""
         envelope = tier2.get(full_key)
@@ -177,7 +181,7 @@ class CachedReads:
             return self._from_source(key, stale=None, since=since, cache_is_up=False)
         if envelope is None and before_loading is not None:
             before_loading(True)
-        if envelope is None or envelope.is_outdated or self._is_past(envelope, self.lifetime.serve_behind_seconds):
+        if envelope is None or self.is_outlived(envelope):
             return self._from_source(key, stale=envelope, since=since, cache_is_up=True)
         if not is_fresh(envelope):
             refresh_behind(full_key, partial(self._refresh_if_first, key))
@@ -189,7 +193,7 @@ class CachedReads:
         try:
             envelope = self._single_flight(key, stale, cache_is_up=cache_is_up)
         except LOADER_FAILED as error:
-            return self._stale_or_raise(key, stale, error)
+            return self._stale_or_raise(key, stale, error, cache_is_up=cache_is_up)
         if envelope is stale and stale is not None:
             return _found(stale, "stale")
         return self._kept(key, envelope, since)
@@ -315,11 +319,11 @@ class CachedReads:
             tier1.store(self.full_key(key), entry, since)
         return _found(envelope, "stale" if envelope.is_stale or left <= 0 else source)
 
-    def _stale_or_raise(self, key: str, stale: Envelope | None, error: Exception) -> Found:
+    def _stale_or_raise(self, key: str, stale: Envelope | None, error: Exception, *, cache_is_up: bool) -> Found:
         logger.warning("cache_source_failed", key=self.full_key(key), error=type(error).__name__)
         if stale is not None and not self._is_past(stale, self.lifetime.hard_seconds):
             return _found(stale, "stale")
-        entry = tier1.last_resort(self.full_key(key))
+        entry = None if cache_is_up and not tier2.breaker.is_open else tier1.last_resort(self.full_key(key))
         if entry is not None:
             return Found(entry.value, entry.version, time.time() - entry.read_at, "stale")
         if isinstance(error, Unavailable | UpstreamFailed):

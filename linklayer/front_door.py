@@ -19,7 +19,7 @@ from django.http.request import split_domain_port, validate_host
 from prometheus_client import Counter
 
 from linklayer import metrics, registries, warming
-from linklayer.cache import CachedReads, Found, Source
+from linklayer.cache import STALE_WAIT_SECONDS, CachedReads, Found, Source
 from linklayer.encodings import Encoding, chosen_encoding
 from linklayer.errors import Unavailable
 from linklayer.exchange import Head, Ready, head_of
@@ -49,7 +49,7 @@ HOST_BYTES = 255  # a DNS name has no more; longer ones are not worth rememberin
 # A larger body takes more than a millisecond to encode, and all other visitors would wait for it: a thread does it.
 LOOP_BYTES = 128 * 1024
 PENDING = Ready(0, b"", b"", b"")
-LOOKED_UP = "linklayer.looked_up"  # in the scope: what was looked for in vain, and whether it must be loaded
+LOOKED_UP = "linklayer.looked_up"  # in the scope: the Missed of a request that has asked tier 2 in vain
 NOT_OURS = frozenset({b"authorization", b"content-length", b"transfer-encoding", b"expect", b"upgrade"})
 
 
@@ -68,6 +68,15 @@ class Prepared(msgspec.Struct, gc=False):
     expires_at: float | None
     answered: Counter
     variants: dict[Encoding, Ready | None] | None
+
+
+class Missed(msgspec.Struct):
+    """What tier 2 did not hold fresh: whose page, the key to load, what may be served meanwhile."""
+
+    read: PublicRead
+    full_key: str
+    stale: Entry | None
+    is_cold: bool
 
 
 class Lookup(msgspec.Struct):
@@ -116,7 +125,7 @@ class FrontDoor:
     def _look(self, lookup: Lookup) -> None:
         entry = lookup.reads.peek(lookup.key)
         if entry is not None:
-            self._looked(lookup, "hit-l1", Looked(entry, is_cold=False))
+            self._looked(lookup, "hit-l1", Looked(entry, None, is_cold=False))
         else:
             self._loop_reads.look(lookup.reads, lookup.key, partial(self._looked, lookup, "hit-l2"))
 
@@ -138,7 +147,9 @@ class FrontDoor:
             return PENDING
         ready = self._absent(lookup.head) if entry is None else _answer(lookup.head, read, entry, source)
         if ready is None:
-            lookup.scope[LOOKED_UP] = read.reads, lookup.reads.full_key(lookup.key), looked.is_cold
+            is_old_name = looked.stale is not None and lookup.reads is not read.reads  # Django serves it at once
+            is_cold = looked.is_cold and not is_old_name
+            lookup.scope[LOOKED_UP] = Missed(read, lookup.reads.full_key(lookup.key), looked.stale, is_cold)
         return ready
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
@@ -161,30 +172,36 @@ class FrontDoor:
                 if ready is not None:
                     await _send(ready, send)
                     return
-        reads, full_key, is_cold = scope.get(LOOKED_UP, (None, "", False))
-        if is_cold:
-            await self._load(reads, full_key, scope, receive, send)
+        missed: Missed | None = scope.get(LOOKED_UP)
+        if missed is not None and missed.is_cold:
+            await self._load(missed, scope, receive, send)
         else:
             await self._lane(scope, receive, send)
 
-    async def _load(self, reads: CachedReads, full_key: str, scope: dict[str, Any], receive: Any, send: Any) -> None:
+    async def _load(self, missed: Missed, scope: dict[str, Any], receive: Any, send: Any) -> None:
         """Let Django load, or wait for the request that does, and be answered by what it loaded.
 
-        Where that fails or takes longer than a load may, a second try would not fare better: 503.
+        With a stale copy nobody waits long, nor for nothing. Without, where the load fails or takes longer than it may,
+        a second try would not fare better: 503.
         """
-        until = asyncio.get_running_loop().time() + reads.lifetime.deadline_seconds
-        while (status := await self._parking.ended(full_key, until)) is not None:
-            ready = self.answer_now(head_of(scope))
+        wait_seconds = STALE_WAIT_SECONDS if missed.stale else missed.read.reads.lifetime.deadline_seconds
+        until = asyncio.get_running_loop().time() + wait_seconds
+        while (status := await self._parking.ended(missed.full_key, until)) is not None:
+            head = head_of(scope)
+            ready = self.answer_now(head)
+            if ready is None and missed.stale is not None:
+                ready = _answer(head, missed.read, missed.stale, "hit-l2")
             if ready is not None:
                 await _send(ready, send)
                 return
             if status >= 500:
+                metrics.lane_refused.inc()
                 await send_problem(send, Unavailable("still being loaded"))
                 return
             if status != NOT_ANSWERED:
                 await self._lane(scope, receive, send)
                 return
-        await self._parking.load(full_key, scope, receive, send)
+        await self._parking.load(missed.full_key, scope, receive, send)
 
     def _looked_for(self, head: Head) -> tuple[PublicRead, CachedReads, str] | None:
         """Return whose page is asked for, and what to look up first: its key, or its name if tier 1 knows no more."""

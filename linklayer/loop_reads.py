@@ -24,14 +24,15 @@ logger = structlog.get_logger(__name__)
 
 
 class Looked(NamedTuple):
-    """entry: a fresh value. is_cold: Django has to load it, because the caches know nothing that could be served."""
+    """entry: a fresh value. stale: one that may be served if no other comes soon. is_cold: Django has to load it."""
 
     entry: Entry | None
+    stale: Entry | None
     is_cold: bool
 
 
-COLD = Looked(None, is_cold=True)
-KNOWN = Looked(None, is_cold=False)  # stale, or known to be absent: Django answers without a load
+COLD = Looked(None, None, is_cold=True)
+ABSENT = Looked(None, None, is_cold=False)  # Django says so without a load
 
 
 Found = Callable[[Looked], object]
@@ -55,7 +56,7 @@ class LoopReads:
         """Look for a fresh value in tier 2, which is then also kept in tier 1, and call found, now or soon."""
         full_key = reads.full_key(key)
         if tier1.is_absent(full_key):
-            found(KNOWN)
+            found(ABSENT)
         elif tier2.breaker.is_open:
             found(COLD)
         else:
@@ -67,23 +68,28 @@ class LoopReads:
         await self._client.aclose()
 
     async def _fetch_all(self) -> None:
-        while self._waiting:
-            waiting, self._waiting = self._waiting, {}
-            try:
-                made_keys = [tier2.made_key(full_key) for full_key in waiting]
-                values: list[bytes | None] = await self._client.mget(made_keys)  # type: ignore[assignment] # not decoded
-            except Exception as error:  # noqa: BLE001 - whoever waits is told, whatever it was
-                metrics.cache_errors.inc()
-                logger.info("cache_loop_read_failed", error=type(error).__name__)
-                tier2.breaker.failed()
-                # Who has asked meanwhile is told too: after a second time-out here Django would wait for a third.
-                failed, self._waiting = [*waiting.values(), *self._waiting.values()], {}
-                for asked in failed:
-                    _tell(asked, COLD)
-            else:
-                for (full_key, asked), raw in zip(waiting.items(), values, strict=True):
-                    _tell(asked, _looked(full_key, asked[0], raw))
-        self._fetching = None
+        try:
+            while self._waiting:
+                waiting, self._waiting = self._waiting, {}
+                await self._fetch(waiting)
+        finally:
+            self._fetching = None
+
+    async def _fetch(self, waiting: dict[str, list[_Asked]]) -> None:
+        try:
+            made_keys = [tier2.made_key(full_key) for full_key in waiting]
+            values: list[bytes | None] = await self._client.mget(made_keys)  # type: ignore[assignment] # not decoded
+        except Exception as error:  # noqa: BLE001 - whoever waits is told, whatever it was
+            metrics.cache_errors.inc()
+            logger.info("cache_loop_read_failed", error=type(error).__name__)
+            tier2.breaker.failed()
+            # Who has asked meanwhile is told too: after a second time-out here Django would wait for a third.
+            failed, self._waiting = [*waiting.values(), *self._waiting.values()], {}
+            for asked in failed:
+                _tell(asked, COLD)
+        else:
+            for (full_key, asked), raw in zip(waiting.items(), values, strict=True):
+                _tell(asked, _looked(full_key, asked[0], raw))
 
 
 def _looked(full_key: str, asked: _Asked, raw: bytes | None) -> Looked:
@@ -93,9 +99,16 @@ def _looked(full_key: str, asked: _Asked, raw: bytes | None) -> Looked:
         envelope = reads.decoded(envelope) if envelope is not None else None
     except ValueError:
         return COLD  # corrupt: Django's lane deletes and counts it
+    except Exception:
+        logger.exception("cache_loop_read_unreadable", key=full_key)
+        return COLD
     if envelope is None:
         return COLD
-    return Looked(_kept(full_key, envelope, since), is_cold=False) if is_fresh(envelope) else KNOWN
+    if not is_fresh(envelope):
+        return Looked(None, _entry(envelope, is_stale=reads.is_outlived(envelope)), is_cold=True)
+    entry = _entry(envelope, is_stale=envelope.is_stale)
+    tier1.store(full_key, entry, since)
+    return Looked(entry, None, is_cold=False)
 
 
 def _tell(asked: list[_Asked], looked: Looked) -> None:
@@ -106,9 +119,7 @@ def _tell(asked: list[_Asked], looked: Looked) -> None:
             logger.exception("cache_loop_read_untold")
 
 
-def _kept(full_key: str, envelope: Envelope, since: Since) -> Entry:
+def _entry(envelope: Envelope, *, is_stale: bool) -> Entry:
     clock = time.monotonic()
     left = envelope.soft_at - time.time()
-    entry = Entry(envelope.value, envelope.version, envelope.read_at, envelope.is_stale, clock, clock + left)
-    tier1.store(full_key, entry, since)
-    return entry
+    return Entry(envelope.value, envelope.version, envelope.read_at, is_stale, clock, clock + left)

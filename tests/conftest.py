@@ -85,6 +85,15 @@ def cache_server(pytestconfig: pytest.Config) -> RunningServer:
     return pytestconfig.stash[_CACHE]
 
 
+@pytest.fixture
+def no_redis(cache_server: RunningServer) -> Iterator[None]:
+    """There is no cache while the test runs; at its end it is back, and trusted."""
+    cache_server.stop()
+    yield
+    cache_server.start()
+    _wait_for_the_breaker()
+
+
 @pytest.fixture(scope="session")
 def broker_server(keeper: Keeper) -> RunningServer:
     """The second Valkey, the broker of the embedded mode; its `url` is Celery's."""

@@ -114,6 +114,34 @@ def test_every_module_that_the_documentation_names_exists() -> None:
             assert (ROOT / name).exists() or (ROOT / "linklayer" / name).exists(), f"{document.name}: {name}"
 
 
+def test_every_metric_and_log_event_that_an_operator_is_told_of_exists() -> None:
+    """docs/operations.md is read when something is down: what it names must be found."""
+    code = {path: path.read_text() for package in LINE for path in modules(package)}
+    strings = {text for source in code.values() for text in re.findall(r'"([a-z][a-z0-9_]+)"', source)}
+    text = (ROOT / "docs/operations.md").read_text()
+    metrics = set(re.findall(r"\b(?:linklayer|linktree)_[a-z_]+\b", text))
+    assert len(metrics) > 5
+    assert {name.removesuffix("_total") for name in metrics} <= strings
+    events = set(re.findall(r"`((?:cache|segment|shipper|spool|receipts?|profile|webhook|task|broker)_[a-z_]+)`", text))
+    assert len(events) > 10
+    assert events <= strings
+
+
+def test_the_cache_is_asked_for_exact_keys_and_holds_no_pickle() -> None:
+    forbidden = re.compile(r"delete_pattern|iter_keys|scan_iter|flushdb|flushall|\.keys\(\"|\bpickle\.|import pickle")
+    for package in LINE:
+        for path in modules(package):
+            assert not forbidden.search(path.read_text()), path
+
+
+def test_every_middleware_of_the_django_lane_says_why_it_is_there() -> None:
+    source = (ROOT / "linklayer/settings.py").read_text()
+    block = re.findall(r"^MIDDLEWARE = \[\n(.*?)^\]", source, re.DOTALL | re.MULTILINE)
+    lines = block[0].splitlines()
+    assert len(lines) == len(settings.MIDDLEWARE)
+    assert [line for line in lines if '",  # ' not in line] == []
+
+
 def test_there_are_no_signals_between_apps() -> None:
     for package in LINE:
         for path in modules(package):

@@ -25,6 +25,7 @@ from linklayer.keys import create_api_key
 from linklayer.models import DeadLetter
 from linklayer.topology import DEAD_LETTERS
 from tests.product import Product, Reply, Site
+from tests.reads.faults import frozen
 from tests.servers.addresses import free_port
 from tests.servers.running import RunningServer
 from tests.test_story import eventually
@@ -214,15 +215,6 @@ def watched(visitors: Visitors, fault: str) -> Iterator[None]:
     logger.info("%s: %s, slowest known link %.0f ms", fault, seen, seen.slowest * 1000)
     assert not seen.wrong, (fault, Counter(seen.wrong))
     assert seen.answered
-
-
-@contextmanager
-def frozen(server: RunningServer) -> Iterator[None]:
-    server.freeze()
-    try:
-        yield
-    finally:
-        server.thaw()
 
 
 def every_process_knows_every_link(system: System, visitors: Visitors) -> None:

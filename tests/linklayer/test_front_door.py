@@ -276,6 +276,34 @@ def test_a_corrupt_value_goes_to_django() -> None:
     assert answered() is None
 
 
+def test_a_value_that_breaks_its_reader_stops_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = time.time()
+    for key in ("a", "b"):
+        tier2.store(f"pages:{key}", Envelope(1, key, now, now + 60, 0.0), 60)
+
+    def decoded(envelope: Envelope) -> Envelope:
+        if envelope.value == "a":
+            raise AttributeError("a bug of ours")
+        return envelope
+
+    monkeypatch.setattr(pages.reads, "decoded", decoded)
+
+    async def ask() -> list[Looked]:
+        reads, found = LoopReads(), list[Looked]()
+        async with asyncio.timeout(5):
+            for number, key in enumerate("aba"):
+                reads.look(pages.reads, key, found.append)
+                while len(found) == number:  # noqa: ASYNC110 - callbacks have no event
+                    await asyncio.sleep(0.01)
+        await reads.close()
+        return found
+
+    first, second, third = asyncio.run(ask())
+    assert (first, third) == (COLD, COLD)
+    assert second.entry is not None
+    tier1.drop("pages:b")
+
+
 def test_who_asks_while_redis_is_silent_waits_for_no_second_time_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """The answer of Redis that all wait for fails; the second has asked after it was sent."""
     asked = []

@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from linklayer import tier2
 from linklayer.cache import CachedReads, Found, Lifetime, Loaded
 from linklayer.front_door import FrontDoor
 from linklayer.public_reads import Answer
 from linklayer.tier1 import Entry, tier1
+from linklayer.tier2 import Envelope
 from linklayer.visitor import VisitorFacts
 from tests.linklayer.test_front_door import never_loaded, scope
 
@@ -152,6 +154,24 @@ def test_of_equal_cold_reads_one_enters_django() -> None:
         await asked.end()
         assert django.entered == 1
         assert asked.answers.count((200, b"body")) == 199
+        assert asked.answers.count((200, b"from Django")) == 1
+
+    run(test)
+
+
+def test_while_one_asks_the_source_the_others_get_the_outdated_copy() -> None:
+    """An event outdates a hot profile, and its source takes its time: one thread waits, and no visitor for long."""
+    now = time.time()
+    tier2.store("cold:a", Envelope(1, "old", now - 10, now + 50, 0.0), 60)
+    tier2.forget("cold:a", 2, keep_stale=True)
+
+    async def test(django: Django, asked: Asked) -> None:
+        for _ in range(200):
+            asked.ask()
+        await asked.settle(lambda: asked.answers.count((200, b"old")) == 199)
+        assert django.entered == 1
+        django.may_end.set()
+        await asked.end()
         assert asked.answers.count((200, b"from Django")) == 1
 
     run(test)

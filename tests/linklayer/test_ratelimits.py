@@ -1,7 +1,5 @@
 """The limit per address, with Redis and without it."""
 
-import time
-from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
@@ -9,10 +7,8 @@ from django.http import HttpRequest
 from django.test import RequestFactory
 from pytest_django.fixtures import Settings
 
-from linklayer import tier2
 from linklayer.errors import TooManyRequests
 from linklayer.ratelimits import LocalWindows, check_rate
-from tests.servers.running import RunningServer
 
 
 @pytest.fixture(autouse=True)
@@ -53,17 +49,6 @@ def test_neighbours_in_a_64_share_the_limit() -> None:
 def test_it_can_be_switched_off(settings: Settings) -> None:
     settings.RATELIMIT_ENABLE = False
     assert allowed("203.0.113.3", 8) == 8
-
-
-@pytest.fixture
-def no_redis(cache_server: RunningServer) -> Iterator[None]:
-    cache_server.stop()
-    yield
-    cache_server.start()
-    deadline = time.monotonic() + 15
-    while tier2.breaker.is_open and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not tier2.breaker.is_open  # else the tests that follow would run without Redis
 
 
 @pytest.mark.django_db(transaction=True)

@@ -16,10 +16,9 @@ from pytest_django import Settings
 
 from analytics import recorder
 from analytics.heartbeat import Heartbeat
-from linklayer import ratelimits, tier2
+from linklayer import ratelimits
 from linklayer.tier1 import tier1
 from shortlinks import services
-from tests.servers.running import RunningServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -144,17 +143,6 @@ def test_what_the_home_page_made_is_guessed_no_faster(ask: Ask) -> None:
 def test_it_can_be_switched_off(ask: Ask, settings: Settings) -> None:
     settings.RATELIMIT_ENABLE = False
     assert guesses(ask, 40) == ([404] * 40, 40)
-
-
-@pytest.fixture
-def no_redis(cache_server: RunningServer) -> Iterator[None]:
-    cache_server.stop()
-    yield
-    cache_server.start()
-    deadline = time.monotonic() + 15
-    while tier2.breaker.is_open and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not tier2.breaker.is_open
 
 
 @pytest.mark.usefixtures("no_redis")
