@@ -145,7 +145,7 @@ def test_while_nothing_else_answers_a_process_serves_what_it_held_for_a_minute(
 
 @pytest.mark.django_db(transaction=True)
 def test_while_redis_answers_no_process_serves_what_it_does_not_trust(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The message of an edit was missed, Redis knows of it, and the source does not answer: nobody gets the old value."""
+    """The message of an edit was missed, Redis knows of it, the source does not answer: nobody gets the old value."""
     trusting = Tier1(max_entries=10)
     trusting.is_started = trusting.is_trusted = True
     monkeypatch.setattr(cache, "tier1", trusting)
