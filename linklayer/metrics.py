@@ -2,6 +2,7 @@
 
 from prometheus_client import Counter, Gauge
 
+# Without the front door's hits in tier 1, which are counted once only, in front_door_answers.
 cache_reads = Counter("linklayer_cache_reads", "Cached reads by where the answer came from", ["namespace", "source"])
 cache_loads = Counter("linklayer_cache_loads", "Calls to the loader behind the caches", ["namespace"])
 cache_loads_refused = Counter(

@@ -21,7 +21,7 @@ from django.db import connection
 from django_redis import get_redis_connection
 from django_redis.exceptions import ConnectionInterrupted
 from django_redis.serializers.base import BaseSerializer
-from redis.exceptions import RedisError
+from redis.exceptions import RedisError, ResponseError
 
 from linklayer import metrics
 from linklayer.breaker import Breaker, Open
@@ -72,8 +72,9 @@ _EPOCH = "return redis.call('GET', KEYS[1]) or (redis.call('SET', KEYS[1], ARGV[
 
 # KEYS[1] lock, KEYS[2] epoch's; ARGV[1] token, ARGV[2] lifetime in ms. Returns the epoch, nil if another has the lock.
 _LOCK = """
+local epoch = redis.call('GET', KEYS[2])
 if not redis.call('SET', KEYS[1], ARGV[1], 'NX', 'PX', ARGV[2]) then return nil end
-return redis.call('GET', KEYS[2]) or (redis.call('SET', KEYS[2], ARGV[1]) and ARGV[1])
+return epoch or (redis.call('SET', KEYS[2], ARGV[1]) and ARGV[1])
 """
 _UNLOCK = "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) end return 0"
 
@@ -97,8 +98,9 @@ class Envelope(msgspec.Struct, frozen=True):
     is_outdated: bool = False  # an edit came after it
 
     def to_json(self) -> str:
-        facts = Facts(self.value, self.read_at, self.soft_at, self.load_seconds, self.is_stale)
-        return _encode_facts(facts).decode()
+        """Return the stored form of all but the version; times in whole milliseconds: millions may be held."""
+        read_at, soft_at, load_seconds = round(self.read_at, 3), round(self.soft_at, 3), round(self.load_seconds, 3)
+        return _encode_facts(Facts(self.value, read_at, soft_at, load_seconds, self.is_stale)).decode()
 
 
 class Facts(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
@@ -161,7 +163,7 @@ def decode(raw: bytes) -> Envelope | None:
 def get(key: str) -> Envelope | None:
     """Return the value, or None if there is none, only a marker, or a corrupt one (which is deleted and counted)."""
     try:
-        envelope = _guarded(lambda: caches[ALIAS].get(key))
+        envelope = _guarded(lambda: caches[ALIAS].get(key), on=key)
         if envelope is None or isinstance(envelope, Envelope):
             return envelope
         raise ValueError("not an envelope")  # noqa: TRY301 - django-redis reads a bare number itself
@@ -182,19 +184,22 @@ def store(key: str, envelope: Envelope, lifetime_seconds: float, *, epoch: str =
 
     epoch: that of the moment when the read of the value began; not stored in any other. Empty: in whatever epoch.
     """
-    return bool(_guarded(lambda: _stored(_connection(), key, envelope, lifetime_seconds, epoch)))
+    return bool(_guarded(lambda: _stored(_connection(), key, envelope, lifetime_seconds, epoch), on=key))
 
 
 def store_many(values: Iterable[tuple[str, Envelope, float]], *, epoch: str) -> None:
     """Store as `store` does, all in one round trip. values: (key, envelope, lifetime in seconds)."""
+    values = list(values)
 
-    def stored() -> None:
+    def replies() -> list[Any]:
         pipeline = _connection().pipeline(transaction=False)
         for key, envelope, lifetime_seconds in values:
             _stored(pipeline, key, envelope, lifetime_seconds, epoch)
-        pipeline.execute()
+        return list(pipeline.execute(raise_on_error=False))
 
-    _guarded(stored)
+    for (key, envelope, lifetime_seconds), reply in zip(values, _guarded(replies), strict=True):
+        if isinstance(reply, ResponseError):  # `store` puts it right, or raises
+            store(key, envelope, lifetime_seconds, epoch=epoch)
 
 
 def _stored(connection: Any, key: str, envelope: Envelope, lifetime_seconds: float, epoch: str) -> Any:
@@ -209,7 +214,7 @@ def forget(key: str, version: int, *, keep_stale: bool) -> bool:
     """
     arguments = (f"{version:020d}", MARKER_MILLISECONDS, "1" if keep_stale else "0", forget_channel(), key)
     try:
-        return bool(_guarded(lambda: _connection().eval(_FORGET, 1, made_key(key), *arguments)))
+        return bool(_guarded(lambda: _connection().eval(_FORGET, 1, made_key(key), *arguments), on=key))
     except CacheDown:
         breaker.open()
         raise
@@ -217,18 +222,19 @@ def forget(key: str, version: int, *, keep_stale: bool) -> bool:
 
 def delete_value(key: str) -> None:
     """Delete what is held of a thing that is no more; a forget marker stays."""
-    _guarded(lambda: _connection().eval(_DELETE_VALUE, 1, made_key(key)))
+    _guarded(lambda: _connection().eval(_DELETE_VALUE, 1, made_key(key)), on=key)
 
 
 def lock(key: str, seconds: float) -> Lock | None:
     """Take the right to load the key, for at most `seconds`; None if another process has it."""
     token, keys = secrets.token_hex(8), (made_key(LOCK_PREFIX + key), made_key(EPOCH_KEY))
-    epoch = _guarded(lambda: _connection().eval(_LOCK, 2, *keys, token, int(seconds * 1000)))
+    epoch = _guarded(lambda: _connection().eval(_LOCK, 2, *keys, token, int(seconds * 1000)), on=EPOCH_KEY)
     return None if epoch is None else Lock(key, token, epoch.decode())
 
 
 def unlock(lock: Lock) -> None:
-    _guarded(lambda: _connection().eval(_UNLOCK, 1, made_key(LOCK_PREFIX + lock.key), lock.token))
+    key = LOCK_PREFIX + lock.key
+    _guarded(lambda: _connection().eval(_UNLOCK, 1, made_key(key), lock.token), on=key)
 
 
 def epoch() -> str:
@@ -238,7 +244,7 @@ def epoch() -> str:
 
 def read_epoch(new: str) -> str:
     """Return the epoch, which is `new` if there was none: for the listener, whatever the breaker says."""
-    held: bytes = _connection().eval(_EPOCH, 1, made_key(EPOCH_KEY), new)
+    held: bytes = _called_on(EPOCH_KEY, lambda: _connection().eval(_EPOCH, 1, made_key(EPOCH_KEY), new))
     return held.decode()
 
 
@@ -267,16 +273,28 @@ def _connection() -> Any:
     return get_redis_connection(ALIAS)
 
 
-def _guarded(call: Callable[[], T]) -> T:
+def _guarded(call: Callable[[], T], *, on: str | None = None) -> T:
+    """Call unless the breaker is open. on: the key that it is about. Raises CacheDown."""
     try:
         breaker.check()
-        return call()
+        return call() if on is None else _called_on(on, call)
     except Open:
         raise CacheDown from None
     except (RedisError, ConnectionInterrupted, OSError) as error:
         metrics.cache_errors.inc()
         breaker.failed()
         raise CacheDown from error
+
+
+def _called_on(key: str, call: Callable[[], T]) -> T:
+    """Call; if the key holds no string, which nobody can read, it is deleted and counted, and the call made again."""
+    try:
+        return call()
+    except ResponseError as error:
+        if "WRONGTYPE" not in str(error):
+            raise
+        discard_corrupt(key)
+        return call()
 
 
 def _catch_up() -> None:

@@ -111,8 +111,10 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return connection
 
     def is_usable(self) -> bool:
+        if self.connection.closed:  # by a query that took too long, perhaps: the server is not asked
+            return False
         with answers_within(HEALTH_CHECK_SECONDS):
             is_usable = bool(super().is_usable())
-        if not is_usable and getattr(self.connection, "has_waited_in_vain", False):
+        if not is_usable and self.connection.has_waited_in_vain:
             _silence.begin()
         return is_usable

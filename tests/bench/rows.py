@@ -20,6 +20,7 @@ _LINKS_PER_PROFILE = 6
 _INSERTED_AT_ONCE = 100_000
 _PIPELINED = 10_000
 _PATIENCE_SECONDS = 10.0
+TIER_2_BYTES = 1 << 30
 
 _INSERT_LINKS = """
 INSERT INTO shortlinks_shortlink
@@ -58,7 +59,7 @@ def insert_links(first: int, last: int) -> None:
 def cache_links(numbers: Iterable[int]) -> None:
     """Put the short links of these numbers into tier 2, each as a read of it would have left it there.
 
-    In the order given: where tier 2's memory ends, the first ones go again.
+    Tier 2 is given the memory for them first: whoever has a million links gives Redis room for their hot part at least.
     """
     from django.conf import settings
     from redis import Redis
@@ -70,6 +71,7 @@ def cache_links(numbers: Iterable[int]) -> None:
 
     serializer, now = EnvelopeSerializer({}), time.time()
     redis = Redis.from_url(settings.REDIS_URL, socket_timeout=_PATIENCE_SECONDS)  # more than a visitor's 100 ms
+    redis.config_set("maxmemory", TIER_2_BYTES)
     ids = dict(ShortLink.objects.values_list("slug", "pk"))
     pipeline = redis.pipeline(transaction=False)
     for number in numbers:

@@ -82,9 +82,9 @@ WRITE = Scenario("write", "creating short links", "`POST /api/links` with an API
 ZIPF = Scenario(
     "million",
     "a million links, Zipf 1.1",
-    f"{MILLION:,} links, drawn anew for each run by Zipf's law with exponent 1.1, beside {IN_TURN}. Tier 2 holds as "
-    "many of the million as its 256 MiB take, the popular ones first, as hours of such traffic would leave it. The "
-    "same load goes before each run, to fill tier 1",
+    f"{MILLION:,} links, drawn anew for each run by Zipf's law with exponent 1.1, beside {IN_TURN}. Tier 2 holds the "
+    "whole million (in 1 GiB of memory at most), as hours of such traffic would leave it. The same load goes before "
+    "each run, to fill tier 1",
     (RateGoal(THOUSAND, 0.7), MemoryGoal(300)),
 )
 SCENARIOS = (REDIRECT, PIPELINE_BUSY, LANE_BUSY, PROFILE, TIER_2, LANE, WRITE, ZIPF)

@@ -2,14 +2,16 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from django.core.cache import caches
-from django.db import OperationalError, transaction
+from django.db import OperationalError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django_redis import get_redis_connection
+from prometheus_client import REGISTRY
 
 from linklayer import cache, forgetting, tier2
 from linklayer.cache import CachedReads, Lifetime, Loaded
@@ -216,6 +218,41 @@ def test_past_its_soft_life_a_value_is_served_and_refreshed_behind(source: Sourc
     assert source.loads == 2
 
 
+def test_who_gets_the_lock_just_after_another_has_refreshed_does_not_load_again(
+    reads: CachedReads, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, real_lock = time.time(), tier2.lock
+    refreshed: list[str] = []
+    tier2.store("test:a", Envelope(1, "first", now - 80, now - 20, 0.0), 600)
+
+    def late_lock(key: str, seconds: float) -> tier2.Lock | None:
+        tier2.store(key, Envelope(1, "theirs", now, now + 60, 0.0), 600)
+        return real_lock(key, seconds)
+
+    def refresh_now(full_key: str, refresh: Callable[[], None]) -> None:
+        refresh()
+        refreshed.append(full_key)
+
+    monkeypatch.setattr(tier2, "lock", late_lock)
+    monkeypatch.setattr(cache, "refresh_behind", refresh_now)
+    found = reads.resolve("a")
+    assert found is not None
+    assert (found.value, found.source, refreshed, source.loads) == ("first", "stale", ["test:a"], 0)
+    assert real_lock("test:a", 60) is not None  # given back
+
+
+def test_a_value_that_is_refreshed_early_is_loaded(
+    reads: CachedReads, source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """XFetch: what tier 2 holds is fresh, but it is what the reader saw."""
+    now = time.time()
+    tier2.store("test:a", Envelope(1, "first", now, now + 60, 0.0), 600)
+    monkeypatch.setattr(cache, "is_fresh", lambda _envelope: False)
+    monkeypatch.setattr(cache, "refresh_behind", lambda _full_key, refresh: refresh())
+    reads.resolve("a")
+    assert source.loads == 1
+
+
 @pytest.mark.parametrize(
     "corrupt", [b"garbage", b"12", b"00000000000000000001|{", b"0000000000000000000x|[]", b"\xff" * 30]
 )
@@ -224,6 +261,69 @@ def test_a_corrupt_value_is_a_miss_and_is_deleted(corrupt: bytes, reads: CachedR
     found = reads.resolve("a")
     assert found is not None
     assert (found.source, source.loads) == ("miss", 1)
+
+
+class TestOfAnotherType:
+    """A key of ours that holds no string, because another program wrote to our Redis: corrupt, not an outage."""
+
+    @pytest.fixture(autouse=True)
+    def counted(self) -> Iterator[None]:
+        """Each of these tests has one such key deleted, and Redis is not blamed."""
+        before, errors = self.sample("linklayer_cache_corrupt_total"), self.sample("linklayer_cache_errors_total")
+        yield
+        assert self.sample("linklayer_cache_corrupt_total") == before + 1
+        assert self.sample("linklayer_cache_errors_total") == errors
+
+    @staticmethod
+    def sample(name: str) -> float:
+        return REGISTRY.get_sample_value(name) or 0.0
+
+    @staticmethod
+    def make_list(key: str) -> None:
+        server = get_redis_connection("reads")
+        server.delete(tier2.made_key(key))
+        server.rpush(tier2.made_key(key), "x")
+
+    def test_it_is_a_miss(self, reads: CachedReads, source: Source) -> None:
+        self.make_list("test:a")
+        found, again = reads.resolve("a"), reads.resolve("a")
+        assert found is not None
+        assert again is not None
+        assert (found.source, again.source, source.loads) == ("miss", "hit-l2", 1)
+
+    def test_an_edit_is_told(self) -> None:
+        self.make_list("test:a")
+        with transaction.atomic():
+            forget_after_commit("test:a", 2)
+        assert not PendingForget.objects.exists()
+        assert not tier2.breaker.is_open
+        assert not tier2.store("test:a", Envelope(1, "old", 0.0, 0.0, 0.0), 60)
+
+    def test_it_is_stored_over_and_the_others_with_it(self) -> None:
+        self.make_list("test:b")
+        tier2.store_many(((f"test:{key}", Envelope(1, key, 0.0, 0.0, 0.0), 60.0) for key in "abc"), epoch="")
+        held = [tier2.get(f"test:{key}") for key in "abc"]
+        assert [envelope.value for envelope in held if envelope] == ["a", "b", "c"]
+
+    def test_what_is_no_more_is_deleted(self) -> None:
+        self.make_list("test:a")
+        tier2.delete_value("test:a")
+
+    def test_the_epoch_begins_anew(self) -> None:
+        self.make_list(tier2.EPOCH_KEY)
+        lock = tier2.lock("test:a", 60)
+        assert lock is not None
+        assert lock.epoch == tier2.epoch()
+
+    def test_the_listener_goes_on_too(self) -> None:
+        self.make_list(tier2.EPOCH_KEY)
+        assert tier2.read_epoch("new") == "new"
+
+    def test_a_lock_is_given_back(self) -> None:
+        lock = tier2.lock("test:a", 60)
+        assert lock is not None
+        self.make_list(tier2.LOCK_PREFIX + "test:a")
+        tier2.unlock(lock)
 
 
 def test_without_redis_every_read_still_answers(
@@ -276,6 +376,12 @@ def test_pending_forgets_are_applied_and_removed(reads: CachedReads, source: Sou
     assert apply_pending_forgets() == 1
     reads.resolve("a")
     assert (source.loads, PendingForget.objects.count()) == (2, 0)
+
+
+def test_forgetting_adds_two_queries_to_an_edit_and_no_transaction() -> None:
+    with CaptureQueriesContext(connection) as queries, transaction.atomic():
+        forget_after_commit("test:a", 2)
+    assert [query["sql"].split()[0] for query in queries] == ["BEGIN", "INSERT", "COMMIT", "DELETE"]
 
 
 def test_versions_of_a_value_of_many_rows_follow_the_order_of_commits() -> None:

@@ -33,6 +33,7 @@ def test_safe_settings_pass() -> None:
         ("CLICK_ADDRESS", "some", "linklayer.E002"),
         ("LINKTREE_API_TOKEN", "another", "linklayer.E003"),
         ("ANONYMOUS_WRITE_RATE", "ten", "linklayer.E004"),
+        ("TIER1_ENTRIES", 0, "linklayer.E005"),
         ("DEBUG", True, "linklayer.E010"),
         ("ALLOWED_HOSTS", ["*"], "linklayer.E011"),
         ("TRUSTED_PROXIES", [ipaddress.ip_network("0.0.0.0/0")], "linklayer.E012"),

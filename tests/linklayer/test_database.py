@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from django.db import OperationalError, connection
+from django.db import OperationalError, close_old_connections, connection
 
 from linklayer.database.base import answers_within
 from tests.servers.running import RunningServer
@@ -60,6 +60,13 @@ def test_the_connection_is_made_again_when_the_server_is_back(frozen_server: Run
         assert not is_answered()
     frozen_server.thaw()
     eventually(is_answered)
+
+
+def test_a_slow_query_keeps_nobody_from_connecting() -> None:
+    with pytest.raises(OperationalError), answers_within(0.2), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_sleep(1)")
+    close_old_connections()
+    connection.ensure_connection()
 
 
 def test_a_slow_query_of_a_server_that_lives_is_not_cut_off_by_default() -> None:

@@ -9,6 +9,8 @@ from typing import Any
 
 import brotli
 import pytest
+from django_redis import get_redis_connection
+from prometheus_client import REGISTRY
 from pytest_django.fixtures import Settings
 from redis.exceptions import TimeoutError as RedisTimeout
 
@@ -270,8 +272,6 @@ def test_what_is_not_fresh_goes_to_django(outdated: bool) -> None:
 
 
 def test_a_corrupt_value_goes_to_django() -> None:
-    from django_redis import get_redis_connection
-
     get_redis_connection("reads").set(tier2.made_key("pages:a"), b"garbage")
     assert answered() is None
 
@@ -302,6 +302,25 @@ def test_a_value_that_breaks_its_reader_stops_nobody_else(monkeypatch: pytest.Mo
     assert (first, third) == (COLD, COLD)
     assert second.entry is not None
     tier1.drop("pages:b")
+
+
+def test_what_is_no_string_in_redis_goes_to_django_and_is_no_outage() -> None:
+    errors = REGISTRY.get_sample_value("linklayer_cache_errors_total")
+    get_redis_connection("reads").rpush(tier2.made_key("pages:a"), "x")
+    assert answered() is None
+    assert REGISTRY.get_sample_value("linklayer_cache_errors_total") == errors
+
+
+@pytest.mark.usefixtures("held")
+def test_what_is_found_in_tier_2_is_counted() -> None:
+    before = hits_in_tier_2()
+    assert answered() is not None  # asks twice: the second is a hit in tier 1
+    assert hits_in_tier_2() == before + 1
+
+
+def hits_in_tier_2() -> float:
+    labels = {"namespace": "pages", "source": "hit-l2"}
+    return REGISTRY.get_sample_value("linklayer_cache_reads_total", labels) or 0.0
 
 
 def test_who_asks_while_redis_is_silent_waits_for_no_second_time_out(monkeypatch: pytest.MonkeyPatch) -> None:

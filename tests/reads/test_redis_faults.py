@@ -27,7 +27,8 @@ SLOWEST_SECONDS = 0.25
 REDIS_SECONDS = 0.1  # the time-out of one call, as the product has it by default
 BACK_WITHIN_SECONDS = 10.0
 HIT_RATE = 0.95
-CORRUPT = [b"garbage", b"12", b"00000000000000000001|{", b"00000000000000000001|[[],1,2,3,0]", b"\xff" * 30]
+NO_STRING = b"a list"
+CORRUPT = [b"garbage", b"12", b"00000000000000000001|{", b"00000000000000000001|[[],1,2,3,0]", b"\xff" * 30, NO_STRING]
 
 logger = logging.getLogger(__name__)
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(120)]
@@ -63,11 +64,11 @@ def test_no_visitor_notices_what_happens_to_redis(
 
 @pytest.mark.parametrize("how_many", [1, LINKS])
 def test_no_visitor_notices_what_redis_holds(how_many: int, webs: list[Web], slugs: list[str]) -> None:
-    before = webs[1].counted("linklayer_cache_corrupt_total")
+    before = corrupt_ones(webs)
     with followed(webs, slugs):
         corrupt(slugs[:how_many])
         the_hit_rate_returns(webs)
-    assert webs[1].counted("linklayer_cache_corrupt_total") > before
+    assert corrupt_ones(webs) > before  # by whichever process was the first to ask for it
 
 
 @contextmanager
@@ -88,8 +89,16 @@ def corrupt(slugs: list[str]) -> None:
     server = get_redis_connection(tier2.ALIAS)
     for number, slug in enumerate(slugs):
         full_key = redirect_reads.full_key(slug)
-        assert server.set(tier2.made_key(full_key), CORRUPT[number % len(CORRUPT)], xx=True)
+        key, value = tier2.made_key(full_key), CORRUPT[number % len(CORRUPT)]
+        assert server.set(key, value, xx=True)
+        if value is NO_STRING:
+            server.delete(key)
+            server.rpush(key, value)
         server.publish(tier2.forget_channel(), full_key)
+
+
+def corrupt_ones(webs: list[Web]) -> float:
+    return sum(web.counted("linklayer_cache_corrupt_total") for web in webs)
 
 
 def the_hit_rate_returns(webs: list[Web]) -> None:
