@@ -61,6 +61,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._is_answered = False
         self.flow = HeldFlow(transport)
         self._unparsed = b""
+        self._goes_on_soon = self._is_going_on = False
         self._is_ended = False
         self._is_draining = False
         self._closing_cycle: RequestResponseCycle | None = None
@@ -83,23 +84,47 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse the data, but nothing behind a request that waits for its turn."""
-        if len(data) <= PARSED_BYTES and not self.pipeline:
+        """Parse the data, but nothing behind a request that waits for its turn, and a piece in each turn of the loop:
+        what one client sends at once, megabytes of requests if it likes, would keep all others waiting for seconds."""
+        if len(data) <= PARSED_BYTES and not self.pipeline and not self._unparsed:
             self._parse(data)
             return
-        for start in range(0, len(data), PARSED_BYTES):
-            if self.pipeline:
-                self._unparsed = data[start:]
-                self.flow.pause_reading()
-                self.flow.is_held = True
-                return
-            self._parse(data[start : start + PARSED_BYTES])
-            if self.transport.is_closing():
-                return
+        self._hold(self._unparsed + data)
+        self._parse_next()
+
+    def _hold(self, data: bytes) -> None:
+        self._unparsed = data
+        if data:
+            self.flow.pause_reading()
+            self.flow.is_held = True
+
+    def _parse_next(self) -> None:
+        """Parse the next piece of what is held, and in the next turn of the loop the one after it."""
+        self._goes_on_soon = False
+        if self.pipeline or not self._unparsed or self.transport.is_closing():
+            return
+        piece, self._unparsed = self._unparsed[:PARSED_BYTES], self._unparsed[PARSED_BYTES:]
+        if not self._unparsed:
+            self.flow.is_held = False
+            self.flow.resume_reading()
+        self._parse(piece)
+        self._parse_next_soon()
+
+    def _parse_next_soon(self) -> None:
+        if self._unparsed and not self.pipeline and not self._goes_on_soon:
+            self._goes_on_soon = True
+            self.loop.call_soon(self._parse_next)
 
     def _parse(self, data: bytes) -> None:
         self._message_bytes += len(data)  # on_message_begin sets it to zero: the piece that begins one is not counted
-        super().data_received(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            self.send_400_response("")
+        except httptools.HttpParserUpgrade as upgrade:
+            # We do not upgrade (RFC 9110, section 7.8): what comes behind such a request is the next one.
+            self._hold(data[upgrade.args[0] :] + self._unparsed)
+            self._parse_next_soon()
         if self._is_draining:
             self._close_after_newest()
         if self.transport.is_closing():
@@ -211,17 +236,19 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         self._quiet_since = self.loop.time()
         self.flow.resume_reading()
-        if self.pipeline:
+        if self._is_going_on:  # below us on the stack: a hundred answers must not take a hundred times its depth
+            return
+        self._is_going_on, is_answered = True, True
+        while self.pipeline and is_answered:
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
+            is_answered = cycle.response_complete
+        self._is_going_on = False
         if self._is_ended and self._is_free():
             self._turn.end()
             self.transport.close()
-        elif self._unparsed and not self.pipeline:
-            unparsed, self._unparsed = self._unparsed, b""
-            self.flow.is_held = False
-            self.flow.resume_reading()
-            self.data_received(unparsed)
+        else:
+            self._parse_next_soon()
 
     # --- answering
 
@@ -272,7 +299,12 @@ class BoundedProtocol(HttpToolsProtocol):
         self._turn.write(self.transport, b"".join(parts))
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        """Let tier 2 answer where it can, without a task and messages too; else go on as uvicorn does."""
+        """Let tier 2 answer where it can, without a task and messages too; else go on as uvicorn does.
+
+        Behind an answer that closes nothing is begun: it would count as a click, and nobody would be answered.
+        """
+        if self.transport.is_closing():
+            return
         if not self._may_answer_soon() or not self._answer_soon(cycle.scope, partial(self._deliver, cycle, app)):
             super()._start_asgi_task(cycle, app)
 
@@ -298,6 +330,10 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _begin_cycle(self, headers: dict[bytes, bytes]) -> None:
         """Hand the request to the application, as uvicorn does: with the scope that on_message_begin did not make."""
+        if self.parser.should_upgrade() and (
+            headers.get(b"content-length", b"0") != b"0" or b"transfer-encoding" in headers
+        ):
+            self._refuse(400)  # the parser would take the body for the next request
         url, pairs = self.url, self.headers
         super().on_message_begin()
         self.url = url
@@ -336,16 +372,22 @@ class BoundedProtocol(HttpToolsProtocol):
     def _watch(self) -> None:
         """End a connection whose head comes too slowly, or that nobody uses; look again when the next could be due."""
         now = self.loop.time()
-        if self._head_since is not None:
+        if self.transport.is_closing():  # and still open: the client does not take the rest of what it asked for
+            self._watch_timer = self.loop.call_later(UNREAD_SECONDS, self.transport.abort)
+            return
+        if self.flow.read_paused:  # it is we who do not read: what the client has sent may wait here
+            self._head_since = None if self._head_since is None else now
+            left = HEAD_SECONDS
+        elif self._head_since is not None:
             left = self._head_since + HEAD_SECONDS - now
             if left <= 0:
                 self._refuse_now(408)
-                return
+                left = HEAD_SECONDS
         elif self._is_free():
             left = self._quiet_since + self.timeout_keep_alive - now
             if left <= 0:
                 self.transport.close()
-                return
+                left = HEAD_SECONDS
         else:
             left = HEAD_SECONDS
         self._watch_again(left)

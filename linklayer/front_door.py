@@ -49,7 +49,7 @@ HOST_BYTES = 255  # a DNS name has no more; longer ones are not worth rememberin
 # A larger body takes more than a millisecond to encode, and all other visitors would wait for it: a thread does it.
 LOOP_BYTES = 128 * 1024
 PENDING = Ready(0, b"", b"", b"")
-LOOKED_UP = "linklayer.looked_up"  # in the scope: the Missed of a request that has asked tier 2 in vain
+LOOKED_UP = "linklayer.looked_up"  # in the scope, once it was looked at: the Missed, None if it is Django's anyway
 NOT_OURS = frozenset({b"authorization", b"content-length", b"transfer-encoding", b"expect", b"upgrade"})
 
 
@@ -118,6 +118,7 @@ class FrontDoor:
         head = head_of(scope)
         looked_for = self._looked_for(head)
         if looked_for is None or not _is_ours(head.headers):
+            scope[LOOKED_UP] = None
             return False
         self._look(Lookup(scope, head, deliver, *looked_for))
         return True

@@ -186,6 +186,8 @@ class Tier1:
                     pass
             except (RedisError, OSError, tier2.CacheDown) as error:
                 logger.warning("cache_listener_lost", error=type(error).__name__)
+            except Exception:  # a thread that ended would leave tier 1 trusted, and deaf
+                logger.exception("cache_listener_crashed")
             if self.is_trusted:
                 self.is_trusted = False
                 self.flush()

@@ -492,3 +492,15 @@ def test_a_connection_that_comes_back_at_once_flushes_tier_1_too(listening_tier:
     while tier.get("test:a") is not None and time.monotonic() < deadline:
         time.sleep(0.01)
     assert tier.get("test:a") is None
+
+
+def test_a_message_that_nobody_can_read_does_not_leave_tier_1_deaf(listening_tier: Tier1) -> None:
+    """A thread that ends of it would leave tier 1 trusted."""
+    tier = listening_tier
+    get_redis_connection("reads").publish(tier2.forget_channel(), b"\xff")
+    tier.store("test:a", TestTier1.entry(), tier.begin())
+    deadline = time.monotonic() + 10
+    while tier.get("test:a") is not None and time.monotonic() < deadline:
+        tier2.forget("test:a", 2, keep_stale=False)
+        time.sleep(0.05)
+    assert tier.get("test:a") is None

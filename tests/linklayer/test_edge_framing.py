@@ -81,6 +81,8 @@ REFUSED: dict[str, bytes] = {
     "a LF in a chunk extension": framed(b"Transfer-Encoding: chunked", body=b"0;a\nb\r\n\r\n"),
     "an empty chunk size": framed(b"Transfer-Encoding: chunked", body=b"\r\n\r\n"),
     "a length in a trailer": framed(b"Transfer-Encoding: chunked", body=b"0\r\nContent-Length: 5\r\n\r\n"),
+    "an upgrade with a body": framed(b"Upgrade: h2c", b"Connection: Upgrade", b"Content-Length: %d" % len(SMUGGLED)),
+    "an upgrade with chunks": framed(b"Upgrade: h2c", b"Connection: Upgrade", b"Transfer-Encoding: chunked"),
     "no host": framed().replace(b"Host: localhost\r\n", b""),
     "two hosts": framed(b"Host: localhost"),
     "a lower-case version": framed().replace(b"HTTP/1.1", b"http/1.1"),
@@ -98,6 +100,7 @@ READ: dict[str, bytes] = {
     "a request as a body": framed(b"Content-Length: %d" % len(SMUGGLED), body=SMUGGLED),
     "a length under another name": framed(b"Content_Length: 500"),
     "a coding under another name": framed(b"Transfer_Encoding: chunked"),
+    "an upgrade": framed(b"Upgrade: h2c", b"Connection: Upgrade", b"Content-Length: 0"),
     "a body of a GET": framed(b"Content-Length: 5", body=b"hello", method=b"GET"),
     "empty lines before it": b"\r\n\r\n" + framed(b"Content-Length: 5", body=b"hello"),
 }

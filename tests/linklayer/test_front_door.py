@@ -348,3 +348,33 @@ def test_who_asks_while_redis_is_silent_waits_for_no_second_time_out(monkeypatch
 
     assert asyncio.run(ask_one_after_the_other()) == [COLD, COLD]
     assert len(asked) == 1
+
+
+def test_a_value_that_trips_us_up_keeps_nobody_else_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither who asked together with it, nor who asks later: all wait for the same task."""
+    hold("body")
+
+    def trips(_envelope: Envelope) -> Envelope:
+        raise AttributeError("no such field")
+
+    others = CachedReads("others", pages.reads.lifetime, never_loaded)
+    monkeypatch.setattr(others, "decoded", trips)
+    now = time.time()
+    tier2.store("others:a", Envelope(1, "value", now, now + 60, 0.0), 60)
+
+    async def ask() -> list[Looked]:
+        reads = LoopReads()
+        found: list[Looked] = []
+        async with asyncio.timeout(5):
+            for asked in ((others, pages.reads), (pages.reads,)):
+                waited_for = len(found) + len(asked)
+                for one in asked:
+                    reads.look(one, "a", found.append)
+                while len(found) < waited_for:  # noqa: ASYNC110 - callbacks have no event
+                    await asyncio.sleep(0.01)
+        await reads.close()
+        return found
+
+    tripped, together, later = asyncio.run(ask())
+    assert tripped == COLD
+    assert [looked.entry is not None for looked in (together, later)] == [True, True]
