@@ -15,6 +15,7 @@ import structlog
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
+from linklayer import metrics
 from linklayer.exchange import Head, Ready
 from linklayer.turn import turn_of
 
@@ -73,6 +74,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unread_timer: asyncio.TimerHandle | None = None
         self._watch_timer: asyncio.TimerHandle | None = None
         if len(self.connections) > self.most_connections:
+            metrics.edge_full.inc()
             transport.close()
             return
         self._watch_again()
@@ -348,6 +350,7 @@ class BoundedProtocol(HttpToolsProtocol):
         status = http.HTTPStatus(self._refusal or 400)
         if self.transport.is_closing():
             return
+        metrics.edge_refused.labels(str(status.value)).inc()
         if not self._is_in_turn():  # the client would take it for the answer to an earlier request
             self.transport.close()
             return

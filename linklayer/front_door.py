@@ -196,7 +196,7 @@ class FrontDoor:
                 await _send(ready, send)
                 return
             if status >= 500:
-                metrics.lane_refused.inc()
+                metrics.parked_refused.inc()
                 await send_problem(send, Unavailable("still being loaded"))
                 return
             if status != NOT_ANSWERED:

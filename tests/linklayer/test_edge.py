@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import uvicorn
+from prometheus_client import REGISTRY
 
 from linklayer import bodies, edge
 from linklayer.edge import BoundedProtocol
@@ -100,6 +101,15 @@ def test_an_ordinary_request_passes(port: int) -> None:
 )
 def test_a_malformed_head_is_refused(port: int, sent: bytes, status: int) -> None:
     assert exchange(port, sent)[0] == status
+
+
+def test_each_refusal_is_counted_by_its_status(port: int) -> None:
+    def refused() -> float:
+        return REGISTRY.get_sample_value("linklayer_edge_refused_total", {"status": "414"}) or 0.0
+
+    before = refused()
+    exchange(port, request("Host: a", target="/" + "x" * 9000))
+    assert refused() == before + 1
 
 
 def test_a_header_of_100_megabytes_is_cut_off_early(port: int) -> None:
