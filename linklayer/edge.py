@@ -15,7 +15,6 @@ import structlog
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from linklayer import metrics
 from linklayer.exchange import Head, Ready
 from linklayer.turn import turn_of
 
@@ -57,6 +56,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._answer_now: Callable[[Head], Ready | None] | None = getattr(self.app, "answer_now", None)
         self._answer_soon: Callable[..., bool] = getattr(self.app, "answer_soon", _never)
+        self._tell_refused: Callable[[str], object] = getattr(self.app, "refused", _never)
         self._turn = turn_of(self.loop)
         self._peer = self.client[0] if self.client else ""
         self._is_answered = False
@@ -74,7 +74,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._unread_timer: asyncio.TimerHandle | None = None
         self._watch_timer: asyncio.TimerHandle | None = None
         if len(self.connections) > self.most_connections:
-            metrics.edge_full.inc()
+            self._tell_refused("full")
             transport.close()
             return
         self._watch_again()
@@ -350,7 +350,7 @@ class BoundedProtocol(HttpToolsProtocol):
         status = http.HTTPStatus(self._refusal or 400)
         if self.transport.is_closing():
             return
-        metrics.edge_refused.labels(str(status.value)).inc()
+        self._tell_refused(str(status.value))
         if not self._is_in_turn():  # the client would take it for the answer to an earlier request
             self.transport.close()
             return

@@ -153,6 +153,13 @@ class FrontDoor:
             lookup.scope[LOOKED_UP] = Missed(read, lookup.reads.full_key(lookup.key), looked.stale, is_cold)
         return ready
 
+    def refused(self, reason: str) -> None:
+        """Count what the edge has refused: a status ("431"), or "full" for a connection too many.
+
+        The edge itself is loaded by gunicorn's master, which must not count.
+        """
+        metrics.edge_refused.labels(reason).inc()
+
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         if scope["type"] == "http":
             await self._serve(scope, receive, send)

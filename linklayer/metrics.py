@@ -14,8 +14,7 @@ cache_breaker_open = Gauge("linklayer_cache_breaker_open", "1 while the cache is
 front_door_answers = Counter(
     "linklayer_front_door_answers", "Requests answered in the event loop", ["namespace", "status"]
 )
-edge_refused = Counter("linklayer_edge_refused", "Requests refused before the application saw them", ["status"])
-edge_full = Counter("linklayer_edge_full", "Connections closed because the process has as many as it may")
+edge_refused = Counter("linklayer_edge_refused", "Requests refused unseen, by status; full: connections", ["reason"])
 parked_refused = Counter("linklayer_parked_refused", "Requests refused because the load they waited for failed")
 lane_refused = Counter("linklayer_lane_refused", "Requests refused because the Django lane was full")
 rate_limited = Counter("linklayer_rate_limited", "Requests refused by a rate limit", ["group"])
